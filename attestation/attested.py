@@ -7,7 +7,7 @@ They state what held when they were made: expiry and revocation are re-checked a
 """
 
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -28,7 +28,7 @@ def _require(token: object, name: str) -> None:
         raise TypeError(f"{name} is built by attestation.verify only")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttestedKey:
     """One HPKE public key of an attested worker, with everything sealing authenticates or re-checks.
 
@@ -36,7 +36,7 @@ class AttestedKey:
     """
 
     suite: SuiteID
-    public_key: bytes
+    public_key: bytes = field(repr=False)
     key_id: bytes
     keyset_id: bytes
     worker_id: bytes
@@ -50,23 +50,17 @@ class AttestedKey:
     def __post_init__(self, token: object) -> None:
         _require(token, "AttestedKey")
 
-    def __repr__(self) -> str:
-        return (
-            f"AttestedKey(suite={int(self.suite)}, worker_id={self.worker_id.hex()}, keyset_id={self.keyset_id.hex()}, "
-            f"profile={self.profile.value}, expires={self.expires.isoformat()})"
-        )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttestedWorker:
     """A worker whose evidence, policy, lease and logged verdict all held at one moment.
 
     `verdict_entry` and `verdict_proof` (tlog-proof text) are kept so that a receipt can show them to an auditor.
     """
 
-    keys: tuple[AttestedKey, ...]
-    keyset: Keyset
-    binding: KeyBinding
+    keys: tuple[AttestedKey, ...] = field(repr=False)
+    keyset: Keyset = field(repr=False)
+    binding: KeyBinding = field(repr=False)
     worker_id: bytes
     keyset_id: bytes
     binding_digest: bytes
@@ -74,25 +68,19 @@ class AttestedWorker:
     provider: str
     engines: tuple[bytes, ...]
     endpoint: str
-    certificate_der: bytes
+    certificate_der: bytes = field(repr=False)
     profile: Profile
     policy_sha256: bytes
     claims_sha256: bytes
     verdict_index: int
-    verdict_proof: bytes
-    verdict_entry: bytes
+    verdict_proof: bytes = field(repr=False)
+    verdict_entry: bytes = field(repr=False)
     expires: datetime
-    claims: Claims
+    claims: Claims = field(repr=False)
     token: InitVar[object]
 
     def __post_init__(self, token: object) -> None:
         _require(token, "AttestedWorker")
-
-    def __repr__(self) -> str:
-        return (
-            f"AttestedWorker(provider={self.provider!r}, worker_id={self.worker_id.hex()}, "
-            f"keyset_id={self.keyset_id.hex()}, profile={self.profile.value}, expires={self.expires.isoformat()})"
-        )
 
     def key(self, allowed: Sequence[SuiteID]) -> AttestedKey:
         """The first allowed suite's key; the order of `allowed` is the sender's preference.

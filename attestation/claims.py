@@ -69,7 +69,9 @@ class Measurement:
     algorithm: str
     digest: bytes
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The form policies and findings use: `register:algorithm:hex`."""
         return f"{self.register}:{self.algorithm}:{self.digest.hex()}"
 
 
@@ -94,7 +96,7 @@ class EvidenceClaims:
         """These claims without platform identities, which must not be guessable from a public digest (ruling 33)."""
         return [
             self.kind.value,
-            [str(measurement) for measurement in self.measurements],
+            [measurement.text for measurement in self.measurements],
             self.debug,
             self.tcb_status.value,
             list(self.advisories),
