@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from attestation.binding import MLKEM768_EK_BYTES, SuiteID
 from attestation.errors import Malformed, Reason, WrongKey
+from attestation.sealing.schedule import refuse_copy
 
 SECRET_BYTES: Final = 32
 CIPHERTEXT_BYTES: Final = {SuiteID.MLKEM768_X25519: 1168, SuiteID.X25519: 80}
@@ -59,20 +60,18 @@ class HPKEKeyPair:
         """The 32-byte secret sealed to this key under `info`.
 
         Raises:
-            Malformed: the ciphertext or the secret inside it has another length.
+            Malformed: the ciphertext has another length.
             WrongKey: this key and this `info` do not open it.
         """
         want = CIPHERTEXT_BYTES[self.suite]
         if len(ciphertext) != want:
             raise Malformed(f"session.ct has {len(ciphertext)} bytes, want {want}")
         try:
-            secret = _HPKE[self.suite].decrypt(ciphertext, self._private, info)
+            return _HPKE[self.suite].decrypt(ciphertext, self._private, info)
         except (InvalidTag, ValueError):
             raise WrongKey(Reason.WRONG_KEY, "session.ct does not open under the key its info names") from None
-        return secret
 
-    def __reduce__(self) -> str:
-        raise TypeError("a private key is not copied or pickled")
+    __reduce__ = refuse_copy
 
 
 def seal(suite: SuiteID, public_key: bytes, info: bytes, secret: bytes) -> bytes:
