@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: E501, I001, N802, SLF001, UP035, UP036
+# ruff: noqa: E501, I001, N802, UP035, UP036, SLF001
 # mypy: ignore-errors
 # fmt: off
 """
