@@ -247,7 +247,7 @@ def _entry(kind: Kind, at: datetime, body: dict[str, JSON]) -> Entry:
     return parse_entry(jcs.encode({"v": schema.VERSION, "kind": str(kind), "at": format_time(at), **body}))
 
 
-def _put(body: dict[str, JSON], key: str, value: JSON | None) -> None:
+def _put(body: dict[str, JSON], key: str, value: JSON) -> None:
     if value is not None:
         body[key] = value
 

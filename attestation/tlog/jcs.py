@@ -13,7 +13,7 @@ import rfc8785
 
 from attestation.errors import MalformedEvidence, Reason
 
-JSON: TypeAlias = "str | int | bool | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "str | int | bool | Sequence[JSON] | Mapping[str, JSON] | None"
 
 _MAX_DIGITS = 17
 
@@ -47,7 +47,7 @@ def decode(data: bytes, maximum: int) -> Mapping[str, JSON]:
     return value
 
 
-def _unique_keys(pairs: list[tuple[str, JSON | None]]) -> dict[str, JSON | None]:
+def _unique_keys(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     keys = dict(pairs)
     if len(keys) != len(pairs):
         raise _malformed("entry has a key twice in one object")
