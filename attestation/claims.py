@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
+from attestation.binding import Profile, SuiteID
 from attestation.codec import cbor
 
 
@@ -114,9 +115,9 @@ class Claims:
 
     cpu: EvidenceClaims
     devices: tuple[EvidenceClaims, ...]
-    profile: str
+    profile: Profile
     purpose: str
-    suites: tuple[int, ...]
+    suites: tuple[SuiteID, ...]
     engines: tuple[bytes, ...]
     config_sha256: bytes
     challenged: datetime
@@ -155,9 +156,9 @@ class Claims:
         return {
             0: "sealbid/claims/1",
             1: [part.public_item() for part in self.parts()],
-            2: self.profile,
+            2: self.profile.value,
             3: self.purpose,
-            4: list(self.suites),
+            4: [int(suite) for suite in self.suites],
             5: list(self.engines),
             6: self.config_sha256,
             7: int(self.challenged.timestamp()),

@@ -2,8 +2,8 @@
 """SIMULATED evidence and collateral: bytes shaped like a quote and its TCB info, signed with published keys.
 
     evidence    COSE_Sign1(platform key, "simulated-evidence") over {0:"sealbid/simulated-evidence/1",
-                1:[[component kind tstr, id bstr 8..64],..] 1..32 ascending, 2:measurement sha384 bstr(48), 3:debug bool,
-                4:security version uint, 5:report_data bstr(64)}
+                1:[[component kind tstr, id bstr 8..64],..] 1..32 ascending, 2:measurement sha384 bstr(48),
+                3:debug bool, 4:security version uint, 5:report_data bstr(64)}
     collateral  COSE_Sign1(vendor key, "simulated-tcb") over {0:"sealbid/simulated-tcb/1", 1:issued, 2:expires,
                 3:least current version uint, 4:least supported version uint}
 

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The appraisal policy: TOML bytes that say what is acceptable, known by their SHA-256 (docs/spec.md section 3).
+
+    id, version, profile = "production" | "development"
+    [tee]        kinds, devices, debug, tcb_status, advisories      reference values
+    [workload.<kind>]  measured_by = register, registers.<name> = reference value, for every kind allowed
+    [code]       engines, config                                    reference values over hex digests
+    [platform]   allowed = reference value over "kind:hex", denied = [..], dedicated_host, max_workers_per_cpu
+    [freshness]  max_evidence_age_seconds, max_checkpoint_age_seconds, max_revocation_staleness_seconds, lease_seconds
+    [sealing]    suites = [1 | 2, ..] best first; allow_classical = "reason" exactly when suite 2 is listed
+
+A missing key and an unknown key are both errors. A production policy cannot be written so that it accepts `simulated`,
+debug, or a worker whose code no register measures (rulings 27 and 28).
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from attestation.appraisal.reference import AnyOf, Exactly, ReferenceValue, Unchecked
+from attestation.appraisal.tables import Table, invalid
+from attestation.binding import Profile, SuiteID
+from attestation.claims import TEEKind
+from attestation.lease import MAX_LEASE_SECONDS
+
+MAX_POLICY_BYTES: Final = 256 << 10
+MIN_LEASE_SECONDS: Final = 10
+_YEAR: Final = 366 * 86400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """How the worker's code is measured on one kind of TEE, and what each register must hold."""
+
+    measured_by: str
+    registers: Mapping[str, ReferenceValue]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppraisalPolicy:
+    """What one party accepts. Built by `read_policy` from bytes, whose digest it carries."""
+
+    data: bytes
+    id: str
+    version: int
+    profile: Profile
+    kinds: AnyOf
+    devices: ReferenceValue
+    debug: ReferenceValue
+    tcb_status: ReferenceValue
+    advisories: ReferenceValue
+    workloads: Mapping[TEEKind, Workload]
+    engines: ReferenceValue
+    config: ReferenceValue
+    platform_allowed: ReferenceValue
+    platform_denied: frozenset[str]
+    dedicated_host: bool
+    max_workers_per_cpu: int
+    max_evidence_age_seconds: int
+    max_checkpoint_age_seconds: int
+    max_revocation_staleness_seconds: int
+    lease_seconds: int
+    suites: tuple[SuiteID, ...]
+    allow_classical: str
+
+    @cached_property
+    def sha256(self) -> bytes:
+        """The digest of the policy's bytes, by which leases, receipts and keys cite it."""
+        return hashlib.sha256(self.data).digest()
+
+    @property
+    def simulated(self) -> bool:
+        """True for a development policy: whatever it accepts is SIMULATED."""
+        return self.profile is Profile.DEVELOPMENT
+
+    def unchecked(self) -> dict[str, str]:
+        """Every skipped check and its stated reason, for audits to print."""
+        values: dict[str, ReferenceValue] = {
+            "tee.devices": self.devices,
+            "tee.debug": self.debug,
+            "tee.tcb_status": self.tcb_status,
+            "tee.advisories": self.advisories,
+            "code.engines": self.engines,
+            "code.config": self.config,
+            "platform.allowed": self.platform_allowed,
+        }
+        for kind, workload in self.workloads.items():
+            values |= {f"workload.{kind.value}.{name}": value for name, value in workload.registers.items()}
+        return {name: value.reason for name, value in values.items() if isinstance(value, Unchecked)}
+
+
+def read_policy(data: bytes) -> AppraisalPolicy:
+    """The policy these bytes spell. Raises `MalformedEvidence` (POLICY_INVALID) naming the first wrong key."""
+    root = Table(_parse(data), "")
+    tee, code, platform = root.table("tee"), root.table("code"), root.table("platform")
+    freshness, sealing, workloads = root.table("freshness"), root.table("sealing"), root.table("workload")
+    suites, allow_classical = _suites(sealing)
+    policy = AppraisalPolicy(
+        data=data,
+        id=root.text("id"),
+        version=root.integer("version", 1, 1 << 31),
+        profile=_profile(root),
+        kinds=_kinds(tee),
+        devices=tee.reference("devices"),
+        debug=tee.reference("debug"),
+        tcb_status=tee.reference("tcb_status"),
+        advisories=tee.reference("advisories"),
+        workloads=_workloads(workloads),
+        engines=code.reference("engines"),
+        config=code.reference("config"),
+        platform_allowed=platform.reference("allowed"),
+        platform_denied=frozenset(platform.texts("denied")),
+        dedicated_host=platform.boolean("dedicated_host"),
+        max_workers_per_cpu=platform.integer("max_workers_per_cpu", 1, 4096),
+        max_evidence_age_seconds=freshness.integer("max_evidence_age_seconds", 1, _YEAR),
+        max_checkpoint_age_seconds=freshness.integer("max_checkpoint_age_seconds", 1, _YEAR),
+        max_revocation_staleness_seconds=freshness.integer("max_revocation_staleness_seconds", 1, MAX_LEASE_SECONDS),
+        lease_seconds=freshness.integer("lease_seconds", MIN_LEASE_SECONDS, MAX_LEASE_SECONDS),
+        suites=suites,
+        allow_classical=allow_classical,
+    )
+    for table in (tee, code, platform, freshness, sealing, workloads, root):
+        table.done()
+    _check_workloads(policy)
+    if policy.profile is Profile.PRODUCTION:
+        _check_production(policy)
+    return policy
+
+
+def _parse(data: bytes) -> dict[str, object]:
+    if len(data) > MAX_POLICY_BYTES:
+        raise invalid("", f"{len(data)} bytes", f"at most {MAX_POLICY_BYTES}")
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError):
+        # The parser's text may quote any line of the file; its position alone is not worth that.
+        raise invalid("", "not TOML in UTF-8", "TOML") from None
+
+
+def _profile(root: Table) -> Profile:
+    value = root.text("profile")
+    if value not in set(Profile):
+        raise invalid("profile", repr(value), "production or development")
+    return Profile(value)
+
+
+def _kinds(tee: Table) -> AnyOf:
+    value = tee.reference("kinds")
+    known = {kind.value for kind in TEEKind}
+    if not isinstance(value, AnyOf) or not value.values or not set(value.values) <= known:
+        raise invalid("tee.kinds", value.want(), "any_of with kinds among " + ", ".join(sorted(known)))
+    return value
+
+
+def _workloads(tables: Table) -> dict[TEEKind, Workload]:
+    found = {}
+    for name in tables.names():
+        table = tables.table(name)
+        registers = table.table("registers")
+        if name not in set(TEEKind):
+            raise invalid(f"workload.{name}", "no kind of tee", "one of " + ", ".join(TEEKind))
+        found[TEEKind(name)] = Workload(
+            measured_by=table.text("measured_by"),
+            registers={register: registers.reference(register) for register in registers.names()},
+        )
+        table.done()
+    return found
+
+
+def _suites(sealing: Table) -> tuple[tuple[SuiteID, ...], str]:
+    numbers = sealing.integers("suites")
+    if not numbers or len(set(numbers)) != len(numbers) or not set(numbers) <= set(SuiteID):
+        raise invalid("sealing.suites", str(numbers), "1 or 2, each at most once")
+    classical = SuiteID.X25519 in numbers
+    reason = sealing.text("allow_classical") if classical or "allow_classical" in sealing.names() else ""
+    if reason and not classical:
+        raise invalid("sealing.allow_classical", "given", "absent, as suite 2 is not listed")
+    return tuple(SuiteID(number) for number in numbers), reason
+
+
+def _check_workloads(policy: AppraisalPolicy) -> None:
+    for kind in policy.kinds.values:
+        workload = policy.workloads.get(TEEKind(str(kind)))
+        if workload is None:
+            raise invalid(f"workload.{kind}", "missing", "how the code of this allowed kind is measured")
+        if workload.measured_by not in workload.registers:
+            raise invalid(f"workload.{kind}.measured_by", workload.measured_by, "one of its registers")
+    if set(policy.workloads) != set(policy.kinds.values):
+        raise invalid("workload", "stated for a kind tee.kinds does not list", "the kinds of tee.kinds")
+
+
+def _check_production(policy: AppraisalPolicy) -> None:
+    if TEEKind.SIMULATED.value in policy.kinds.values:
+        raise invalid("tee.kinds", "simulated", "no simulated kind under profile production")
+    if policy.debug != Exactly(False):
+        raise invalid("tee.debug", policy.debug.want(), "exactly false under profile production")
+    if policy.devices.accepts(TEEKind.SIMULATED.value):
+        raise invalid("tee.devices", policy.devices.want(), "no simulated kind under profile production")
+    for kind, workload in policy.workloads.items():
+        if not isinstance(workload.registers[workload.measured_by], (Exactly, AnyOf)):
+            name = f"workload.{kind.value}.registers.{workload.measured_by}"
+            raise invalid(name, "unchecked", "reference values: it is what measures the worker's code")
