@@ -3,10 +3,13 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 from attestation.binding import Profile
+from attestation.sealing.halves import Outcome as Ending
 from attestation.sealing.header import Method
+
+__all__ = ["FLUSH_MILLISECONDS", "Attempt", "Call", "Ending", "Limits", "Method", "Outcome", "Principal", "Tier"]
 
 
 class Tier(StrEnum):
@@ -77,14 +80,6 @@ class Attempt:
     dispatch: bytes = field(repr=False)
     dispatch_sha256: bytes
     reason: str = ""
-
-
-class Ending(IntEnum):
-    """How a request ended; the `outcome` of the gateway half (docs/spec.md, 6.2)."""
-
-    ANSWERED = 0
-    REFUSED_BY_WORKER = 1
-    FAILED = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
