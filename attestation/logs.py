@@ -60,7 +60,7 @@ def configure(process: str, profile: str, *, level: str = "INFO", stream: TextIO
     output.setFormatter(JSONFormatter(process, profile))
     root = logging.getLogger()
     root.handlers[:] = [output]
-    root.setLevel(level)
+    root.setLevel(level.upper())
     logging.captureWarnings(True)
 
 

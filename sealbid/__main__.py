@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `sealbid` command: nouns and verbs over the applications, which are imported only when one runs."""
+
+import sys
+from importlib.metadata import version
+
+import click
+
+from attestation.errors import SealbidError
+from sealbid.commands.audit import audit
+from sealbid.commands.demo import demo
+from sealbid.commands.gateway import gateway
+from sealbid.commands.output import fail, refuse, usage
+from sealbid.commands.registry import registry
+from sealbid.commands.worker import worker
+
+
+@click.group(
+    context_settings={
+        "auto_envvar_prefix": "SEALBID",
+        "help_option_names": ["-h", "--help"],
+        "terminal_width": 100,
+        "show_default": True,
+    },
+    epilog="""\b
+Examples:
+  sealbid demo
+  sealbid gateway serve --config gateway.toml
+  sealbid audit receipt receipt.json --trust trust.toml
+\b
+Every flag is also an environment variable: --config of `gateway serve` is SEALBID_GATEWAY_SERVE_CONFIG.
+Completion in bash: eval "$(_SEALBID_COMPLETE=bash_source sealbid)"; zsh and fish likewise.
+""",
+)
+@click.version_option(version("sealbid"), prog_name="sealbid", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Private inference with a market: each request auctioned among attested workers, sealed to the winner."""
+
+
+for command in (demo, gateway, registry, worker, audit):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; every refusal becomes an error line, a hint and an exit code."""
+    try:
+        cli.main(prog_name="sealbid", standalone_mode=False)
+    except click.ClickException as error:
+        usage(error)
+    except click.Abort:
+        fail("interrupted", None, 130)
+    except SealbidError as error:
+        refuse(error)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

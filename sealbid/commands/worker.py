@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sealbid worker`: run a worker."""
+
+from pathlib import Path
+
+import click
+
+from sealbid.commands.configuration import config_option, read_settings
+
+
+@click.group(
+    short_help="Run a worker.",
+    epilog="""\b
+Example:
+  sealbid worker serve --config worker.toml
+""",
+)
+def worker() -> None:
+    """Attest, offer, open sealed requests, run the model, answer and sign."""
+
+
+@worker.command(
+    short_help="Run a worker.",
+    epilog="""\b
+Example:
+  SEALBID_WORKER_LOG_LEVEL=debug sealbid worker serve --config worker.toml
+""",
+)
+@config_option
+def serve(config: Path | None) -> None:
+    """Run a worker until SIGTERM or SIGINT; keys are made at start and never written."""
+    from enclave.app import main
+    from enclave.config import WorkerSettings
+
+    main(read_settings(WorkerSettings, config))
