@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The request header: the caller's limits in the clear, immutable, by whose hash every key is derived (docs/spec.md, 5.1).
+"""The request header: a caller's limits in the clear, immutable, whose hash enters every key (docs/spec.md, 5.1).
 
 It names a model and limits; never a tenant, a shape, a tensor, an award or the candidates. Refused: an unknown method,
 a quantum that is not a multiple of 512 within one frame, and any field of another size.
