@@ -2,8 +2,8 @@
 """The Open Inference Protocol's message classes, built in a descriptor pool of their own.
 
 Protobuf's default pool takes each full name once, and tritonclient registers `inference.*` there. Ours live in `POOL`,
-so both can be loaded in one process and neither sees the other. The price: these classes have no generated module, and a
-message of one pool is never an instance of the other's class; bytes are what the two exchange.
+so both can be loaded in one process and neither sees the other. The price: these classes have no generated module, and
+a message of one pool is never an instance of the other's class; bytes are what the two exchange.
 """
 
 from typing import TYPE_CHECKING
