@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trust root: what a party must hold before it can believe anything a registry says (docs/spec.md section 3).
+
+    origin = "registry.example/evidence"      the log's name
+    log_key = "registry.example/evidence+0123abcd+AV..."     C2SP verifier key of the checkpoints
+    lease_key = "<64 hex digits>"             Ed25519 key of leases and heartbeats, distinct from the log key
+    witness_policy = "none"                   shown as operator's word only
+    profile = "production" | "development"    development is SIMULATED throughout
+
+It comes from the party's own disk, never from the registry. All keys are required, others refused.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import Final
+
+from attestation.binding import Profile
+from attestation.errors import SettingsError
+from attestation.tlog.note import NoteVerifier
+from attestation.tlog.policy import WitnessPolicy, parse_witness_policy
+
+MAX_TRUST_BYTES: Final = 16 << 10
+_KEYS: Final = ("origin", "log_key", "lease_key", "witness_policy", "profile")
+_LEASE_KEY: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRoot:
+    """One log and its keys, as one party has decided to trust them."""
+
+    origin: str
+    log_key: NoteVerifier
+    lease_key: bytes
+    witness_policy: WitnessPolicy
+    profile: Profile
+
+    def __post_init__(self) -> None:
+        if self.log_key.name != self.origin:
+            raise SettingsError(f"trust log_key is named {self.log_key.name}, want the origin {self.origin}")
+        if self.log_key.public_key == self.lease_key:
+            raise SettingsError("trust lease_key is the log key, want a key of its own")
+
+    def to_toml(self) -> bytes:
+        """The file `read_trust` reads back."""
+        lines = {
+            "origin": self.origin,
+            "log_key": self.log_key.vkey,
+            "lease_key": self.lease_key.hex(),
+            "witness_policy": self.witness_policy.name,
+            "profile": self.profile.value,
+        }
+        return "".join(f'{key} = "{value}"\n' for key, value in lines.items()).encode()
+
+
+def read_trust(data: bytes) -> TrustRoot:
+    """The trust root of a TOML file. Raises `SettingsError` naming the key, `MalformedEvidence` for a bad vkey."""
+    items = _parse(data)
+    if not _LEASE_KEY.fullmatch(items["lease_key"]):
+        raise SettingsError("trust lease_key is not 64 lower-case hex digits")
+    if items["profile"] not in set(Profile):
+        raise SettingsError("trust profile is unknown, want production or development")
+    return TrustRoot(
+        origin=items["origin"],
+        log_key=NoteVerifier.parse(items["log_key"]),
+        lease_key=bytes.fromhex(items["lease_key"]),
+        witness_policy=parse_witness_policy(items["witness_policy"]),
+        profile=Profile(items["profile"]),
+    )
+
+
+def _parse(data: bytes) -> dict[str, str]:
+    if len(data) > MAX_TRUST_BYTES:
+        raise SettingsError(f"trust file has {len(data)} bytes, want at most {MAX_TRUST_BYTES}")
+    try:
+        items = tomllib.loads(data.decode())
+    except (ValueError, RecursionError):
+        raise SettingsError("trust file is not toml in utf-8") from None
+    for key in (*_KEYS, *items):
+        if key not in _KEYS:
+            raise SettingsError(f"trust key {key[:32]!r} is unknown, want {', '.join(_KEYS)}")
+        if not isinstance(items.get(key), str):
+            raise SettingsError(f"trust {key} is missing or not a text")
+    return items
