@@ -200,6 +200,9 @@ def _verdict_rule(entry: JSON, name: str) -> None:
     missing = [key for key in _PASS_REQUIRES if key not in entry]
     if missing:
         raise refused(f"{name} is a pass without {missing[0]}")
+    policy = entry["policy"]
+    if entry["simulated"] and isinstance(policy, Mapping) and policy["profile"] != "development":
+        raise refused(f"{name} is a pass of simulated evidence under a policy that is not for development")
 
 
 def _policy_rule(entry: JSON, name: str) -> None:

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logs for tests: memory stores that fail on demand, factories of entries, and a check of a whole log from outside."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from attestation.errors import Reason
+from attestation.tlog import entry as entries
+from attestation.tlog import merkle
+from attestation.tlog.checkpoint import Checkpoint, open_checkpoint
+from attestation.tlog.entry import Blob, Entry, Kind, PolicyRef, VerifierRef
+from attestation.tlog.merkle import Node
+from attestation.tlog.note import NoteSigner, NoteVerifier
+from attestation.tlog.policy import NO_WITNESSES
+from attestation.tlog.proof import verify_tlog_proof
+from attestation.tlog.sequencer import PAGE, EvidenceLog
+from attestation.tlog.store import HeadStore, LogError, LogStore, StoredEntry
+
+ORIGIN = "log.example/evidence"
+NOW = datetime(2026, 11, 21, 22, 10, 5, tzinfo=UTC)
+
+When = Literal["before", "after"]
+
+
+def log_signer(origin: str = ORIGIN, seed: int = 1) -> NoteSigner:
+    """The same key for the same seed, so that two processes of one test can be the same log."""
+    return NoteSigner(name=origin, key=Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32))
+
+
+@dataclass(slots=True)
+class _Faults:
+    """Makes the next call of an operation fail before or after it took effect."""
+
+    armed: dict[str, When] = field(default_factory=dict)
+
+    def fire(self, operation: str, when: When) -> None:
+        if self.armed.get(operation) == when:
+            del self.armed[operation]
+            raise LogError(Reason.STORE_UNAVAILABLE, f"{operation} failed {when} applying, as the test asked")
+
+
+class MemoryLogStore:
+    """`LogStore` in memory. `fail["append"] = "after"` makes the next append apply and then raise."""
+
+    def __init__(self) -> None:
+        self._faults = _Faults()
+        self.fail = self._faults.armed
+        self._lock = threading.Lock()
+        self.stored: list[StoredEntry] = []
+        self.nodes: dict[tuple[int, int], bytes] = {}
+        self.note: bytes | None = None
+
+    def size(self) -> int:
+        return len(self.stored)
+
+    def append(self, *, expected_size: int, entries: Sequence[StoredEntry], nodes: Sequence[Node]) -> None:
+        self._faults.fire("append", "before")
+        with self._lock:
+            if entries and len(self.stored) != expected_size:
+                raise LogError(Reason.LOG_FORK, f"log has {len(self.stored)} entries, want {expected_size}")
+            self.nodes.update({(node.level, node.index): node.hash for node in nodes})
+            self.stored += entries
+        self._faults.fire("append", "after")
+
+    def read(self, level: int, index: int) -> bytes:
+        if (level, index) not in self.nodes:
+            raise LogError(Reason.LOG_FORK, f"log store has no hash at level {level}, index {index}")
+        return self.nodes[level, index]
+
+    def entries(self, start: int, limit: int) -> Sequence[StoredEntry]:
+        return self.stored[start : start + limit]
+
+    def about(self, subject: str, limit: int) -> Sequence[StoredEntry]:
+        return [entry for entry in reversed(self.stored) if entry.subject == subject][:limit]
+
+    def published(self) -> bytes | None:
+        return self.note
+
+    def publish(self, note: bytes, *, size: int, at: datetime) -> None:
+        self._faults.fire("publish", "before")
+        if len(self.stored) < size:
+            raise LogError(Reason.LOG_ROLLBACK, f"log is shorter than the checkpoint of size {size} to publish")
+        self.note = note
+        self._faults.fire("publish", "after")
+
+
+class MemoryHeadStore:
+    """`HeadStore` in memory. `fail["swap"] = "before"` makes the next swap raise without applying."""
+
+    def __init__(self) -> None:
+        self._faults = _Faults()
+        self.fail = self._faults.armed
+        self._lock = threading.Lock()
+        self.note: bytes | None = None
+
+    def load(self) -> bytes | None:
+        return self.note
+
+    def swap(self, expected: bytes | None, new: bytes) -> None:
+        self._faults.fire("swap", "before")
+        with self._lock:
+            if self.note != expected:
+                raise LogError(Reason.LOG_FORK, "head store holds another head than expected")
+            self.note = new
+        self._faults.fire("swap", "after")
+
+
+# ---- factories -------------------------------------------------------------------------------------------------------
+
+
+def open_log(
+    store: LogStore, heads: HeadStore, *, signer: NoteSigner | None = None, inception: bool = False
+) -> EvidenceLog:
+    """An `EvidenceLog` over these stores, as a restarted process would open it."""
+    key = signer or log_signer()
+    return EvidenceLog(origin=key.name, signer=key, store=store, heads=heads, inception=inception)
+
+
+def new_log(
+    store: LogStore | None = None, heads: HeadStore | None = None, *, signer: NoteSigner | None = None
+) -> EvidenceLog:
+    """A log at its inception, whose genesis entry is appended and published."""
+    key = signer or log_signer()
+    log = open_log(store or MemoryLogStore(), heads or MemoryHeadStore(), signer=key, inception=True)
+    log.append([genesis(signer=key)])
+    log.publish(NOW)
+    return log
+
+
+def genesis(*, signer: NoteSigner | None = None, at: datetime = NOW) -> Entry:
+    """The first entry of the log that `signer` signs."""
+    key = signer or log_signer()
+    return entries.genesis(origin=key.name, log_key=key.verifier.vkey, lease_key=b"\x4c" * 32, at=at)
+
+
+def change(number: int, *, at: datetime = NOW) -> Entry:
+    """A small entry, different for each number."""
+    return entries.admin_change(by="ops-1", action="settings.change", target=f"row-{number}", at=at)
+
+
+def verdict(*, worker_id: bytes = b"\x57" * 32, passed: bool = True, simulated: bool = True) -> Entry:
+    """A verdict on simulated (or, if asked, real) evidence."""
+    return entries.attest_verdict(
+        provider="north",
+        provider_id=b"\x50" * 32,
+        audience=ORIGIN,
+        evidence=[Blob(type="simulated", sha256=b"\x45" * 32, size=120)],
+        collateral=[],
+        policy=PolicyRef(
+            id="demo", version=1, sha256=b"\x70" * 32, profile="development" if simulated else "production"
+        ),
+        verifier=VerifierRef(version="0.1.0", sha256=b"\x76" * 32),
+        passed=passed,
+        simulated=simulated,
+        at=NOW,
+        reasons=() if passed else ("MEASUREMENT_REFUSED",),
+        worker_id=worker_id,
+        keyset_id=b"\x4b" * 32,
+        binding_digest=b"\x42" * 32,
+        challenge=b"\x43" * 90,
+        claims={"tee": "simulated", "cpu.measurement": "ab" * 24},
+        engines=[b"\x65" * 32],
+        keys=[("hpke", b"\x68" * 32), ("receipt", b"\x72" * 32)],
+        tls_spki_sha256=b"\x74" * 32,
+        valid_until=NOW + timedelta(hours=1) if passed else None,
+    )
+
+
+# ---- the whole log, from outside -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeLogCheck:
+    """Re-verifies all of a log from nothing but its entries' bytes, a checkpoint note, its name and its key.
+
+    It shares no state with the log under test: every hash is made anew. Raises `AttestationError` or AssertionError.
+    """
+
+    origin: str = ORIGIN
+    log_key: NoteVerifier = field(default_factory=lambda: log_signer().verifier)
+
+    def data(self, entry_bytes: Sequence[bytes], note: bytes) -> Checkpoint:
+        """Checks entries and note against one another."""
+        head = open_checkpoint(note, origin=self.origin, log_key=self.log_key, policy=NO_WITNESSES)
+        assert len(entry_bytes) == head.size, "the checkpoint covers every entry and no more"
+        kinds = [entries.parse_entry(data).kind for data in entry_bytes]
+        assert [kind is Kind.GENESIS for kind in kinds] == [index == 0 for index in range(len(kinds))]
+        leaves = [merkle.leaf_hash(data) for data in entry_bytes]
+        assert merkle.root_of(leaves) == head.root, "the entries hash to the signed root"
+        return head
+
+    def log(self, log: EvidenceLog, *, proofs: bool = True) -> Checkpoint:
+        """Checks a published log through what it serves, with one proof for every entry."""
+        head = self.data(served_entries(log), log.checkpoint())
+        for index, data in enumerate(served_entries(log) if proofs else ()):
+            found = verify_tlog_proof(
+                log.proof(index), data, origin=self.origin, log_key=self.log_key, policy=NO_WITNESSES
+            )
+            assert found == (head, index)
+        return head
+
+    def continues(self, old: Checkpoint, entry_bytes: Sequence[bytes]) -> None:
+        """Checks that an older head is of a prefix of these entries."""
+        assert merkle.root_of([merkle.leaf_hash(data) for data in entry_bytes[: old.size]]) == old.root
+
+
+def served_entries(log: EvidenceLog) -> list[bytes]:
+    """Every entry, read page by page as a monitor would."""
+    found: list[bytes] = []
+    while page := log.entries(len(found), PAGE):
+        found += [entry.data for entry in page]
+    return found
