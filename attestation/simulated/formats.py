@@ -26,6 +26,8 @@ from attestation.errors import Malformed
 EVIDENCE_FORMAT: Final = "sealbid-simulated-v1"
 COLLATERAL_KIND: Final = "simulated-tcb"
 MAX_COMPONENTS: Final = 32
+DEVELOPMENT_MEASUREMENT: Final = hashlib.sha384(b"sealbid SIMULATED worker image 1").digest()
+"""What the SIMULATED worker image of this version measures to, as manifests/policies/development.toml lists it."""
 
 _EVIDENCE, _TCB = "sealbid/simulated-evidence/1", "sealbid/simulated-tcb/1"
 _MAX_TIME: Final = 253_402_300_799
