@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receipt halves signed in Merkle batches (docs/spec.md, 9.4).
+
+    leaf  = H(0x00 || half)            node = H(0x01 || l || r)               RFC 6962, section 2.1
+    batch = COSE_Sign1(key, "sealbid/1 " || purpose) over the 32-byte root
+    proof = CBOR {0: batch, 1: index, 2: size, 3: [32-byte sibling, lowest first]}
+
+One signature serves up to 64 halves, so no request waits for or pays for its own. `index` and `size` are not signed:
+leaf and node hashes differ in their first byte, so another place in the tree can only be shown for a half in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from attestation.codec import cbor, cose
+from attestation.codec.fields import array, mapping, octets, uint
+from attestation.errors import Malformed, NotGenuine, Reason
+from attestation.tlog.merkle import leaf_hash, path_of, root_of, verify_inclusion
+
+WORKER_HALF: Final = "worker-half"
+GATEWAY_HALF: Final = "gateway-half"
+PURPOSES: Final = frozenset({WORKER_HALF, GATEWAY_HALF})
+MAX_LEAVES: Final = 64
+_MAX_PATH: Final = 6
+_MAX_COSE_BYTES: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfProof:
+    """What shows that one half was signed: the batch's signature and the half's path to its root.
+
+    Raises:
+        Malformed: a size over 64, an index outside it, or a sibling that is no hash.
+    """
+
+    cose: bytes
+    index: int
+    size: int
+    path: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        octets(self.cose, "half_proof.cose", maximum=_MAX_COSE_BYTES)
+        uint(self.size, "half_proof.size", MAX_LEAVES)
+        uint(self.index, "half_proof.index", self.size - 1)
+        for sibling in array(self.path, "half_proof.path", _MAX_PATH):
+            octets(sibling, "half_proof.sibling", 32)
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        return cbor.encode({0: self.cose, 1: self.index, 2: self.size, 3: self.path})
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The proof of exactly these bytes, unverified. Raises `Malformed`."""
+        items = mapping(cbor.decode(data), "half_proof")
+        if list(items) != [0, 1, 2, 3]:
+            raise Malformed(f"half_proof has keys {list(items)}, want 0..3")
+        return cls(
+            cose=octets(items[0], "half_proof.cose"),
+            index=uint(items[1], "half_proof.index"),
+            size=uint(items[2], "half_proof.size"),
+            path=tuple(octets(item, "half_proof.sibling") for item in array(items[3], "half_proof.path", _MAX_PATH)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedBatch:
+    """One signature over several halves, and the path of each."""
+
+    cose: bytes
+    paths: tuple[tuple[bytes, ...], ...]
+
+    @property
+    def size(self) -> int:
+        """How many halves it signs."""
+        return len(self.paths)
+
+    def proof(self, index: int) -> HalfProof:
+        """The proof of the half at `index`, in the order they were signed."""
+        return HalfProof(cose=self.cose, index=index, size=self.size, path=self.paths[index])
+
+
+def sign_batch(key: Ed25519PrivateKey, purpose: str, halves: Sequence[bytes]) -> SignedBatch:
+    """Signs 1 to 64 encoded halves at once, for "worker-half" or "gateway-half"."""
+    if purpose not in PURPOSES or not 1 <= len(halves) <= MAX_LEAVES:
+        raise Malformed(f"batch of {len(halves)} for {purpose}, want 1..{MAX_LEAVES} worker or gateway halves")
+    leaves = [leaf_hash(half) for half in halves]
+    return SignedBatch(
+        cose=cose.sign(key, purpose, root_of(leaves)),
+        paths=tuple(tuple(path_of(leaves, index)) for index in range(len(leaves))),
+    )
+
+
+def verify_half(half: bytes, proof: HalfProof, *, public_key: bytes, purpose: str) -> None:
+    """Accepts a half signed by `public_key` for `purpose`. What the half says is not judged here.
+
+    Raises:
+        Malformed: the signature's bytes are no COSE_Sign1 over a root.
+        NotGenuine: RECEIPT_INVALID, for another key, another purpose or a path that does not lead to the root.
+    """
+    root = octets(cose.verify(proof.cose, public_key, purpose, Reason.RECEIPT_INVALID), "batch.root", 32)
+    try:
+        verify_inclusion(proof.index, proof.size, leaf_hash(half), proof.path, root)
+    except NotGenuine as invalid:
+        raise NotGenuine(Reason.RECEIPT_INVALID, f"{purpose}: {invalid.message}") from None
