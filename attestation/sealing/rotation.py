@@ -110,11 +110,22 @@ class KeyRing:
             generation.close_session(session.session_id)
         return opened
 
+    def accept(self, info: bytes, ct: bytes, *, transport: GrantedTransport, now: datetime) -> WorkerSession:
+        """Accepts a session ahead of any request: how a gateway that only relays establishes its control session.
+
+        Raises:
+            SealingError: see `KeyGeneration.accept`; KEY_RETIRED where no generation here has the key.
+        """
+        self.sweep(now)
+        return self._accept(info, ct, transport, now)[1]
+
     def _session(
         self, call: IncomingCall, transport: GrantedTransport, now: datetime
     ) -> tuple[KeyGeneration, WorkerSession]:
         if call.info:
-            return self._establish(call, transport, now)
+            if schedule.session_id(call.info, call.ct) != call.session_id:
+                raise Malformed("session_id is not the hash of the info and ct it came with")
+            return self._accept(call.info, call.ct, transport, now)
         for held in self._held:
             session = held.generation.session(call.session_id)
             if session is not None:
@@ -122,15 +133,13 @@ class KeyRing:
                 return held.generation, session
         raise SealingError(Reason.UNKNOWN_SESSION, f"session_id is {call.session_id.hex()}, which is not known here")
 
-    def _establish(
-        self, call: IncomingCall, transport: GrantedTransport, now: datetime
+    def _accept(
+        self, info: bytes, ct: bytes, transport: GrantedTransport, now: datetime
     ) -> tuple[KeyGeneration, WorkerSession]:
-        if schedule.session_id(call.info, call.ct) != call.session_id:
-            raise Malformed("session_id is not the hash of the info and ct it came with")
-        key_id = SessionInfo.decode(call.info).key_id
+        key_id = SessionInfo.decode(info).key_id
         for held in self._held:
             if held.generation.owns(key_id):
-                return held.generation, held.generation.accept(call.info, call.ct, transport=transport, now=now)
+                return held.generation, held.generation.accept(info, ct, transport=transport, now=now)
         raise SealingError(Reason.KEY_RETIRED, f"session.key_id is {key_id.hex()}, which is not in use")
 
     def _control_keys(self, session: WorkerSession, transport: GrantedTransport, now: datetime) -> tuple[bytes, ...]:
