@@ -6,16 +6,16 @@ from importlib.metadata import version
 
 import click
 
-from attestation.errors import SealbidError
 from sealbid.commands.audit import audit
 from sealbid.commands.demo import demo
 from sealbid.commands.gateway import gateway
-from sealbid.commands.output import fail, refuse, usage
+from sealbid.commands.output import Refusing, fail, usage
 from sealbid.commands.registry import registry
 from sealbid.commands.worker import worker
 
 
 @click.group(
+    cls=Refusing,
     context_settings={
         "auto_envvar_prefix": "SEALBID",
         "help_option_names": ["-h", "--help"],
@@ -42,15 +42,13 @@ for command in (demo, gateway, registry, worker, audit):
 
 
 def main() -> None:
-    """Run the command line; every refusal becomes an error line, a hint and an exit code."""
+    """Run the command line; wrong usage becomes an error line, a hint and status 2."""
     try:
         cli.main(prog_name="sealbid", standalone_mode=False)
     except click.ClickException as error:
         usage(error)
     except click.Abort:
         fail("interrupted", None, 130)
-    except SealbidError as error:
-        refuse(error)
     sys.exit(0)
 
 

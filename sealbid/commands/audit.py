@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from attestation.errors import SealbidError
-from sealbid.commands.output import json_option, print_json, refuse
+from sealbid.commands.output import json_option, print_json
 from sealbid.commands.ownership import check_ownership
 
 
@@ -42,11 +41,8 @@ def receipt(file: Path, trust: Path, as_json: bool) -> None:
     """Verify a receipt FILE (- for stdin) and name its node, verdict, engine, price and attempts."""
     from attestation.audit.receipt import audit_receipt_file
 
-    try:
-        check_ownership()
-        verdict = audit_receipt_file(file, trust, now=datetime.now(UTC))
-    except SealbidError as error:
-        refuse(error, as_json=as_json)
+    check_ownership()
+    verdict = audit_receipt_file(file, trust, now=datetime.now(UTC))
     if as_json:
         print_json(verdict.to_json())
     else:

@@ -34,10 +34,12 @@ Example:
 @config_option
 def serve(config: Path | None) -> None:
     """Run a gateway until SIGTERM or SIGINT; requests in flight are finished first."""
-    from gateway.app import main
     from gateway.config import GatewaySettings
 
-    main(read_settings(GatewaySettings, config))
+    settings = read_settings(GatewaySettings, config)
+    from gateway.app import main
+
+    main(settings)
 
 
 @gateway.command(
@@ -52,10 +54,12 @@ Example:
 @json_option
 def check_config(config: Path | None, as_json: bool) -> None:
     """Read the settings and every file they name, as serve would, and start nothing."""
-    from gateway.app import check
     from gateway.config import GatewaySettings
 
-    lines = check(read_settings(GatewaySettings, config))
+    settings = read_settings(GatewaySettings, config)
+    from gateway.app import check
+
+    lines = check(settings)
     if as_json:
         print_json({"accepted": True, "notes": lines})
     else:

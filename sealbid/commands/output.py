@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 import click
+from typing_extensions import override
 
 from attestation.errors import Reason, SealbidError
 from attestation.exits import Exit, exit_code
@@ -21,7 +22,28 @@ HINTS: Mapping[Reason, str] = {
     Reason.SIMULATED_REFUSED: 'simulated evidence protects nothing; only profile = "development" takes it',
 }
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+_AS_JSON = "sealbid.as_json"
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    context.meta[_AS_JSON] = value
+    return value
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_remember, help="Print one JSON object on stdout and nothing else."
+)
+
+
+class Refusing(click.Group):
+    """The group at the root: a refusal below it becomes an error line, a hint and an exit code, or JSON if asked."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SealbidError as error:
+            refuse(error, as_json=ctx.meta.get(_AS_JSON, False))
 
 
 def print_json(value: Mapping[str, object]) -> None:

@@ -53,10 +53,12 @@ Example:
 @config_option
 def serve(config: Path | None) -> None:
     """Run the registry and its log until SIGTERM or SIGINT."""
-    from attestation.server.app import main
     from attestation.server.config import RegistrySettings
 
-    main(read_settings(RegistrySettings, config))
+    settings = read_settings(RegistrySettings, config)
+    from attestation.server.app import main
+
+    main(settings)
 
 
 def parse_keyset(context: click.Context, parameter: click.Parameter, text: str) -> bytes:

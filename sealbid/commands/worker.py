@@ -29,7 +29,9 @@ Example:
 @config_option
 def serve(config: Path | None) -> None:
     """Run a worker until SIGTERM or SIGINT; keys are made at start and never written."""
-    from enclave.app import main
     from enclave.config import WorkerSettings
 
-    main(read_settings(WorkerSettings, config))
+    settings = read_settings(WorkerSettings, config)
+    from enclave.app import main
+
+    main(settings)

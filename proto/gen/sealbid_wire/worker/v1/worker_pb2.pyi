@@ -346,7 +346,7 @@ class SessionOpen(_message.Message):
     ciphertext: _builtins.bytes
     """Required. HPKE ciphertext of the session secret: 1168 bytes (suite 1) or 80 (suite 2)."""
     grant: _builtins.bytes
-    """Required for a gateway's control session. COSE_Sign1 "grant"."""
+    """Optional. COSE_Sign1 "grant"; a gateway's control session must carry it."""
     def __init__(
         self,
         *,
