@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many callers, one engine: who runs when and together (planner), and doing it (loop, streams)."""
