@@ -400,15 +400,21 @@ class Gateway(_message.Message):
     CERTIFICATE_DER_FIELD_NUMBER: _builtins.int
     KEY_ENTRY_FIELD_NUMBER: _builtins.int
     KEY_PROOF_FIELD_NUMBER: _builtins.int
+    TLS_ENTRY_FIELD_NUMBER: _builtins.int
+    TLS_PROOF_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.bytes
     """Output only. `H(L("gateway") || signing key)`, 32 bytes."""
     signing_key: _builtins.bytes
     """Output only. Ed25519 key, 32 bytes."""
     certificate_der: _builtins.bytes
-    """Output only. Self-signed P-256 certificate, DER; the entry holds SHA-256 of its SPKI."""
+    """Output only. Self-signed P-256 certificate, DER; `tls_entry` holds SHA-256 of its SPKI."""
     key_entry: _builtins.bytes
-    """Output only. The `key.add` entry, byte for byte."""
+    """Output only. The `key.add` entry of the signing key, byte for byte."""
     key_proof: _builtins.bytes
+    """Output only. C2SP tlog-proof of that entry."""
+    tls_entry: _builtins.bytes
+    """Output only. The `key.add` entry of the TLS key, byte for byte."""
+    tls_proof: _builtins.bytes
     """Output only. C2SP tlog-proof of that entry."""
     def __init__(
         self,
@@ -418,10 +424,12 @@ class Gateway(_message.Message):
         certificate_der: _builtins.bytes = ...,
         key_entry: _builtins.bytes = ...,
         key_proof: _builtins.bytes = ...,
+        tls_entry: _builtins.bytes = ...,
+        tls_proof: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der", "gateway_id", b"gateway_id", "key_entry", b"key_entry", "key_proof", b"key_proof", "signing_key", b"signing_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der", "gateway_id", b"gateway_id", "key_entry", b"key_entry", "key_proof", b"key_proof", "signing_key", b"signing_key", "tls_entry", b"tls_entry", "tls_proof", b"tls_proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
