@@ -15,8 +15,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from attestation.codec.labels import labelled_sha256
 from attestation.errors import SettingsError
+from attestation.identity import gateway_id
 from attestation.rpc.pinning import GATEWAY_NAME, TLSIdentity, make_identity
 from attestation.rpc.pinning import load_identity as load_tls_identity
 
@@ -38,13 +38,8 @@ class GatewayIdentity:
 
     @property
     def gateway_id(self) -> bytes:
-        """`H(L("gateway") || signing key)` (docs/spec.md, 3.5)."""
+        """The id this gateway is known by, 32 bytes (docs/spec.md, 3.5)."""
         return gateway_id(self.signing_public)
-
-
-def gateway_id(signing_public: bytes) -> bytes:
-    """The id a gateway is known by, 32 bytes."""
-    return labelled_sha256("gateway", signing_public)
 
 
 def load_identity(state_dir: Path, *, entropy: Callable[[int], bytes]) -> GatewayIdentity:

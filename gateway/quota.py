@@ -27,10 +27,9 @@ class _Usage:
 
 @dataclass(slots=True, kw_only=True)
 class Reservation:
-    """One admitted request's hold on its tenant's budget; `charge` says what it cost."""
+    """One admitted request's hold on its tenant's budget."""
 
     ceiling_nanos: int = 0
-    charged_nanos: int = 0
     _usage: _Usage = field(repr=False)
 
     def reserve(self, ceiling_nanos: int) -> None:
@@ -45,6 +44,10 @@ class Reservation:
             )
         self.ceiling_nanos = ceiling_nanos
         usage.reserved_nanos += ceiling_nanos
+
+    def charge(self, nanos: int) -> None:
+        """Counts what the request cost, also when that is known only after it was let go."""
+        self._usage.spent_nanos += nanos
 
 
 class Quota:
@@ -83,7 +86,6 @@ class Quota:
         finally:
             usage.running -= 1
             usage.reserved_nanos -= reservation.ceiling_nanos
-            usage.spent_nanos += reservation.charged_nanos
 
     def _usage_of(self, tenant: str) -> _Usage:
         usage = self._usage.get(tenant)

@@ -3,33 +3,17 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from attestation.binding import Profile
+from attestation.offer import Tier
 from attestation.sealing.halves import Outcome as Ending
 from attestation.sealing.header import Method
 
-__all__ = ["FLUSH_MILLISECONDS", "Attempt", "Call", "Ending", "Limits", "Method", "Outcome", "Principal", "Tier"]
-
-
-class Tier(StrEnum):
-    """Latency tiers (DESIGN section 8)."""
-
-    INTERACTIVE = "interactive"
-    STANDARD = "standard"
-    BATCH = "batch"
+__all__ = ["FLUSH_MILLISECONDS", "Attempt", "Call", "Ending", "Limits", "Method", "Outcome", "Tier"]
 
 
 FLUSH_MILLISECONDS = {Tier.INTERACTIVE: 20, Tier.STANDARD: 50, Tier.BATCH: 200}
 """Interval at which a stream's frames leave the worker, by tier (docs/spec.md, 5)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
-    """An authenticated caller. `tenant` never leaves the gateway."""
-
-    tenant: str
-    roles: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +33,8 @@ class Limits:
 class Call:
     """One admitted request. `payload` is the serialized ModelInferRequest exactly as received."""
 
-    request_id: bytes
-    principal: Principal
+    tenant: str
+    """Never leaves the gateway."""
     method: Method
     model: str
     payload: bytes = field(repr=False)
@@ -79,6 +63,8 @@ class Attempt:
     award_sha256: bytes
     dispatch: bytes = field(repr=False)
     dispatch_sha256: bytes
+    transcript: bytes = field(default=b"", repr=False)
+    """The auction's transcript, by which an auditor replays it; empty where a restart lost it."""
     reason: str = ""
 
 

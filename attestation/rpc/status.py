@@ -252,6 +252,9 @@ def _pairs(metadata: object) -> list[tuple[str, object]]:
 
 
 def _metadata(error: SealbidError) -> dict[str, str]:
+    detail = getattr(error, "detail", None)
+    if isinstance(detail, Mapping) and detail:
+        return {str(name): str(value)[:MAX_METADATA_VALUE] for name, value in detail.items()}
     findings = getattr(error, "findings", ())
     source = findings[0] if findings else error
     names = ("field", "got", "want")

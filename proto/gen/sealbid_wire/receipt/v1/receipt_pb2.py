@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sealbid_wire/receipt/v1/receipt.proto\x12\x12sealbid.receipt.v1\"\'\n\x11GetReceiptRequest\x12\x12\n\nreceipt_id\x18\x01 \x01(\x0c\"%\n\x12GetReceiptResponse\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c\"\x13\n\x11GetAccountRequest\"<\n\x12GetAccountResponse\x12\x15\n\rcharged_nanos\x18\x01 \x01(\x04\x12\x0f\n\x07\x63harges\x18\x02 \x01(\x04\x32\xca\x01\n\x0eReceiptService\x12[\n\nGetReceipt\x12%.sealbid.receipt.v1.GetReceiptRequest\x1a&.sealbid.receipt.v1.GetReceiptResponse\x12[\n\nGetAccount\x12%.sealbid.receipt.v1.GetAccountRequest\x1a&.sealbid.receipt.v1.GetAccountResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sealbid_wire/receipt/v1/receipt.proto\x12\x12sealbid.receipt.v1\"\'\n\x11GetReceiptRequest\x12\x12\n\nreceipt_id\x18\x01 \x01(\x0c\"9\n\x12GetReceiptResponse\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c\x12\x12\n\ntranscript\x18\x02 \x01(\x0c\"\x13\n\x11GetAccountRequest\"<\n\x12GetAccountResponse\x12\x15\n\rcharged_nanos\x18\x01 \x01(\x04\x12\x0f\n\x07\x63harges\x18\x02 \x01(\x04\x32\xca\x01\n\x0eReceiptService\x12[\n\nGetReceipt\x12%.sealbid.receipt.v1.GetReceiptRequest\x1a&.sealbid.receipt.v1.GetReceiptResponse\x12[\n\nGetAccount\x12%.sealbid.receipt.v1.GetAccountRequest\x1a&.sealbid.receipt.v1.GetAccountResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRECEIPTREQUEST']._serialized_start=61
   _globals['_GETRECEIPTREQUEST']._serialized_end=100
   _globals['_GETRECEIPTRESPONSE']._serialized_start=102
-  _globals['_GETRECEIPTRESPONSE']._serialized_end=139
-  _globals['_GETACCOUNTREQUEST']._serialized_start=141
-  _globals['_GETACCOUNTREQUEST']._serialized_end=160
-  _globals['_GETACCOUNTRESPONSE']._serialized_start=162
-  _globals['_GETACCOUNTRESPONSE']._serialized_end=222
-  _globals['_RECEIPTSERVICE']._serialized_start=225
-  _globals['_RECEIPTSERVICE']._serialized_end=427
+  _globals['_GETRECEIPTRESPONSE']._serialized_end=159
+  _globals['_GETACCOUNTREQUEST']._serialized_start=161
+  _globals['_GETACCOUNTREQUEST']._serialized_end=180
+  _globals['_GETACCOUNTRESPONSE']._serialized_start=182
+  _globals['_GETACCOUNTRESPONSE']._serialized_end=242
+  _globals['_RECEIPTSERVICE']._serialized_start=245
+  _globals['_RECEIPTSERVICE']._serialized_end=447
 # @@protoc_insertion_point(module_scope)

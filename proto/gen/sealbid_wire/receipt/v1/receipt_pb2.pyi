@@ -45,16 +45,20 @@ class GetReceiptResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    TRANSCRIPT_FIELD_NUMBER: _builtins.int
     receipt: _builtins.bytes
     """Output only. The receipt file (docs/spec.md, 9), JSON; `sealbid audit receipt` verifies it."""
+    transcript: _builtins.bytes
+    """Output only. The transcript of the auction that made the award (docs/spec.md, 8.5), or empty where a restart lost it."""
     def __init__(
         self,
         *,
         receipt: _builtins.bytes = ...,
+        transcript: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "transcript", b"transcript"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
