@@ -27,7 +27,6 @@ Examples:
   sealbid demo
   sealbid gateway serve --config gateway.toml
   sealbid audit receipt receipt.json --trust trust.toml
-\b
 Every flag is also an environment variable: --config of `gateway serve` is SEALBID_GATEWAY_SERVE_CONFIG.
 Completion in bash: eval "$(_SEALBID_COMPLETE=bash_source sealbid)"; zsh and fish likewise.
 """,

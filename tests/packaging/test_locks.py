@@ -91,3 +91,11 @@ def test_grpc_is_pinned_exactly() -> None:
     """Each extra that names a gRPC package names the one version that was measured."""
     named = [wanted for wanted in requirements(*extras()) if wanted.name.startswith("grpcio")]
     assert {str(wanted.specifier) for wanted in named} == {"==1.75.0"}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """Each direct dependency is named in docs/dependencies.md, and that page names no other package."""
+    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    described = {canonicalize_name(name) for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert described == {canonicalize_name(wanted.name) for wanted in requirements(*extras())}
