@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sealbid audit receipt`: which node served this request, judged how, with which engine and price, in how many tries.
+
+Reads two files and nothing else: the receipt, and the auditor's own trust root. Verification is `attestation.receipt`'s;
+this module reads, and tells people and programs what was found.
+"""
+
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from attestation.errors import MalformedEvidence, Reason, SettingsError
+from attestation.receipt import VerifiedReceipt, WorkerFacts, verify_receipt
+from attestation.receipt_file import MAX_FILE_BYTES, ReceiptFile
+from attestation.sealing.halves import Outcome
+from attestation.trust import MAX_TRUST_BYTES, read_trust
+
+SIMULATED: Final = "SIMULATED: this receipt comes from a simulated TEE, which protects nothing"
+_OUTCOMES: Final = {
+    Outcome.ANSWERED: "answered",
+    Outcome.REFUSED: "refused by the worker",
+    Outcome.FAILED: "failed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptVerdict:
+    """An accepted receipt, ready to be shown."""
+
+    receipt: VerifiedReceipt
+    checked_at: datetime
+
+    def to_json(self) -> dict[str, object]:
+        """The whole verdict; keys are stable."""
+        receipt = self.receipt
+        return {
+            "verdict": "accepted",
+            "simulated": receipt.simulated,
+            "receipt": receipt.request_id.hex(),
+            "outcome": receipt.outcome.name.lower(),
+            "time": receipt.time.isoformat(),
+            "checked_at": self.checked_at.isoformat(),
+            "gateway": receipt.gateway_id.hex(),
+            "price_nanos_per_1000_work_units": receipt.price_nanos,
+            "charge_nanos": receipt.charge_nanos,
+            "attempts": receipt.attempts,
+            "witnesses": receipt.witnesses,
+            "worker": None if receipt.worker is None else _worker_json(receipt.worker),
+        }
+
+    def lines(self) -> list[str]:
+        """The verdict for people."""
+        receipt = self.receipt
+        rows = [
+            ("receipt", receipt.request_id.hex()),
+            ("outcome", _OUTCOMES[receipt.outcome]),
+            ("time", receipt.time.isoformat()),
+            *([] if receipt.worker is None else _worker_rows(receipt.worker)),
+            ("price", f"{receipt.price_nanos} nUSD per 1,000 work units"),
+            ("charge", f"{receipt.charge_nanos} nUSD"),
+            ("attempts", str(receipt.attempts)),
+            ("gateway", receipt.gateway_id.hex()),
+            ("log", receipt.witnesses),
+        ]
+        warning = [SIMULATED] if receipt.simulated else []
+        return [*warning, "accepted", *(f"  {name:<10} {value}" for name, value in rows)]
+
+
+def audit_receipt_file(path: Path, trust: Path, *, now: datetime) -> ReceiptVerdict:
+    """Verifies the receipt at `path` (`-` for standard input) under the trust root at `trust`.
+
+    Raises:
+        MalformedEvidence: the file is no receipt.
+        NotGenuine: it is one, and a step of its verification does not hold.
+        SettingsError: a file cannot be read, or the trust root is none.
+    """
+    root = read_trust(_read(trust, MAX_TRUST_BYTES, "trust file"))
+    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if str(path) == "-" else _read(path, MAX_FILE_BYTES, "receipt")
+    return ReceiptVerdict(receipt=verify_receipt(ReceiptFile.decode(data), root), checked_at=now)
+
+
+def _read(path: Path, maximum: int, name: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(maximum + 1)
+    except OSError as error:
+        raise SettingsError(f"{name} cannot be read: {error.strerror}") from None
+    if len(data) > maximum:
+        raise MalformedEvidence(Reason.MALFORMED, f"{name} has more than {maximum} bytes, want at most that")
+    return data
+
+
+def _worker_json(worker: WorkerFacts) -> dict[str, object]:
+    return {
+        "worker": worker.worker_id.hex(),
+        "keyset": worker.keyset_id.hex(),
+        "provider": worker.provider,
+        "engine_sha256": worker.engine_sha256.hex(),
+        "status": worker.status.name,
+        "work_units": worker.units,
+        "started": worker.started.isoformat(),
+        "ended": worker.ended.isoformat(),
+        "verdict_index": worker.verdict_index,
+        "verdict_at": worker.verdict_at.isoformat(),
+        "valid_until": worker.valid_until.isoformat(),
+        "policy": worker.policy,
+        "policy_sha256": worker.policy_sha256.hex(),
+    }
+
+
+def _worker_rows(worker: WorkerFacts) -> list[tuple[str, str]]:
+    valid = f"{worker.verdict_at.isoformat()} to {worker.valid_until.isoformat()}"
+    return [
+        ("node", worker.worker_id.hex()),
+        ("provider", worker.provider),
+        ("verdict", f"pass, log entry {worker.verdict_index}, valid {valid}"),
+        ("policy", f"{worker.policy}, sha256 {worker.policy_sha256.hex()}"),
+        ("engine", f"sha256 {worker.engine_sha256.hex()}"),
+        ("status", f"{worker.status.name}, {worker.units} work units"),
+    ]
