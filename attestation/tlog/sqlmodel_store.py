@@ -5,8 +5,9 @@
     tlog_node(level, idx, hash)                              append-only; level 0 are the leaf hashes
     tlog_head(id = 1, size, checkpoint, published_at)        one row; its size never falls
 
-Triggers refuse what a log must not do, so that neither a mistake here nor a hand at the database's own prompt does it
-unnoticed. They guard against accidents: whoever may drop a trigger is caught by the signed checkpoints only.
+Tables are STRICT, so a column holds its own type only. Triggers refuse what a log must not do, so that neither a
+mistake here nor a hand at the database's own prompt does it unnoticed. They guard against accidents: whoever may drop a
+trigger is caught by the signed checkpoints only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, event, insert, text, update
+from sqlalchemy import Connection, Engine, Text, event, insert, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Field, Session, SQLModel, col, create_engine, select
 
@@ -32,12 +33,13 @@ class TLogEntry(SQLModel, table=True):
     """One entry; `data` is the leaf."""
 
     __tablename__ = "tlog_entry"
+    __table_args__ = {"sqlite_strict": True}
 
     idx: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     leaf_hash: bytes
-    kind: str
-    subject: str = Field(index=True)
-    at: str
+    kind: str = Field(sa_type=Text)
+    subject: str = Field(sa_type=Text, index=True)
+    at: str = Field(sa_type=Text)
     data: bytes
 
 
@@ -45,7 +47,7 @@ class TLogNode(SQLModel, table=True):
     """The hash of one complete subtree."""
 
     __tablename__ = "tlog_node"
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__ = {"sqlite_with_rowid": False, "sqlite_strict": True}
 
     level: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     idx: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
@@ -56,11 +58,12 @@ class TLogHead(SQLModel, table=True):
     """The size of the log and the checkpoint that readers are given."""
 
     __tablename__ = "tlog_head"
+    __table_args__ = {"sqlite_strict": True}
 
     id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     size: int
     checkpoint: bytes | None = None
-    published_at: str | None = None
+    published_at: str | None = Field(default=None, sa_type=Text)
 
 
 _TABLES: Final = ("tlog_entry", "tlog_node", "tlog_head")
