@@ -8,7 +8,7 @@ import click
 from sealbid.commands.configuration import config_option, read_settings
 from sealbid.commands.output import json_option, print_json
 
-ROLES = ("caller", "provider", "operator", "auditor")
+ROLES = ("caller", "provider", "operator", "auditor", "gateway")
 
 
 @click.group(
@@ -78,7 +78,7 @@ Example, which keeps the key in a file and adds its hash to the keys file:
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="Role; may be repeated.")
 @json_option
 def new_key(tenant: str, roles: tuple[str, ...], as_json: bool) -> None:
-    """Make an API key: its hash for the keys file on stdout, the key itself once on stderr."""
+    """Make an API key for a gateway or a registry: its hash for the keys file on stdout, the key once on stderr."""
     from gateway.auth import new_key as make_key
 
     key, entry = make_key(tenant, roles)

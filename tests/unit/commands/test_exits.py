@@ -20,7 +20,9 @@ from attestation.errors import (
     Tampered,
 )
 from attestation.exits import Exit, exit_code
+from attestation.rpc.auth import Role
 from sealbid.commands.configuration import settings_environment
+from sealbid.commands.gateway import ROLES
 from sealbid.commands.output import HINTS, refuse
 from sealbid.commands.ownership import check_ownership
 
@@ -98,3 +100,8 @@ def test_a_second_owner_of_our_names_is_refused() -> None:
 def test_this_environment_is_ours() -> None:
     """The environment of the tests passes its own check."""
     check_ownership()
+
+
+def test_the_command_offers_every_role() -> None:
+    """The roles of `gateway new-key` are those that services check, in one order."""
+    assert ROLES == tuple(Role)
