@@ -5,7 +5,7 @@
                 "gateway_half": b64, "gateway_batch": batch, "gateway_key": logged,
                 "worker_half": b64 | null, "worker_batch": batch | null, "keyset": b64 | null,
                 "verdict": logged | null }
-    batch   = { "cose": b64, "index": int, "path": [b64, ..] }
+    batch   = { "cose": b64, "index": int, "size": int, "path": [b64, ..] }
     logged  = { "entry": b64, "proof": b64 }
 
 b64 is canonical base64 with padding. Exactly these keys; duplicates, other types and unknown keys are refused. The four
@@ -21,11 +21,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from attestation.errors import MalformedEvidence, Reason
+from attestation.sealing.batch import HalfProof
 
 VERSION: Final = "sealbid/receipt/1"
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_ATTEMPTS: Final = 64
 MAX_PATH: Final = 32
+_BATCH_KEYS: Final = ("cose", "index", "size", "path")
 _KEYS: Final = (
     "v",
     "simulated",
@@ -42,15 +44,6 @@ _KEYS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchProof:
-    """A half's place in a signed batch: COSE_Sign1 over the root, its index, its RFC 6962 path."""
-
-    cose: bytes
-    index: int
-    path: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedEntry:
     """An evidence-log entry, byte for byte, with its tlog-proof."""
 
@@ -63,7 +56,7 @@ class WorkerPart:
     """What the worker that answered or refused signed, and what proves its key."""
 
     half: bytes
-    batch: BatchProof
+    batch: HalfProof
     keyset: bytes
     verdict: LoggedEntry
 
@@ -77,7 +70,7 @@ class ReceiptFile:
     award: bytes
     dispatches: tuple[bytes, ...]
     gateway_half: bytes
-    gateway_batch: BatchProof
+    gateway_batch: HalfProof
     gateway_key: LoggedEntry
     worker: WorkerPart | None
 
@@ -109,7 +102,7 @@ class ReceiptFile:
             award=document.octets("award"),
             dispatches=document.octets_list("dispatches", MAX_ATTEMPTS),
             gateway_half=document.octets("gateway_half"),
-            gateway_batch=_batch(document.fields("gateway_batch", ("cose", "index", "path"))),
+            gateway_batch=_batch(document.fields("gateway_batch", _BATCH_KEYS)),
             gateway_key=_logged(document.fields("gateway_key", ("entry", "proof"))),
             worker=_worker(document),
         )
@@ -124,15 +117,18 @@ def _worker(document: "_Fields") -> WorkerPart | None:
         raise _malformed("receipt worker fields", f"only {', '.join(present)}", "all or none")
     return WorkerPart(
         half=document.octets("worker_half"),
-        batch=_batch(document.fields("worker_batch", ("cose", "index", "path"))),
+        batch=_batch(document.fields("worker_batch", _BATCH_KEYS)),
         keyset=document.octets("keyset"),
         verdict=_logged(document.fields("verdict", ("entry", "proof"))),
     )
 
 
-def _batch(fields: "_Fields") -> BatchProof:
-    return BatchProof(
-        cose=fields.octets("cose"), index=fields.integer("index"), path=fields.octets_list("path", MAX_PATH)
+def _batch(fields: "_Fields") -> HalfProof:
+    return HalfProof(
+        cose=fields.octets("cose"),
+        index=fields.integer("index"),
+        size=fields.integer("size"),
+        path=fields.octets_list("path", MAX_PATH),
     )
 
 
@@ -144,8 +140,9 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _batch_json(batch: BatchProof) -> dict[str, object]:
-    return {"cose": _b64(batch.cose), "index": batch.index, "path": [_b64(step) for step in batch.path]}
+def _batch_json(batch: HalfProof) -> dict[str, object]:
+    path = [_b64(step) for step in batch.path]
+    return {"cose": _b64(batch.cose), "index": batch.index, "size": batch.size, "path": path}
 
 
 def _logged_json(logged: LoggedEntry) -> dict[str, object]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sealbid audit receipt`: which node served this request, judged how, with which engine and price, in how many tries.
 
-Reads two files and nothing else: the receipt, and the auditor's own trust root. Verification is `attestation.receipt`'s;
+Reads two files and nothing else: the receipt, and the auditor's own trust root. Verification is `attestation.receipt`;
 this module reads, and tells people and programs what was found.
 """
 

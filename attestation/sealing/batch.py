@@ -2,11 +2,11 @@
 """Receipt halves signed in Merkle batches (docs/spec.md, 9.4).
 
     leaf  = H(0x00 || half)            node = H(0x01 || l || r)               RFC 6962, section 2.1
-    batch = COSE_Sign1(key, "sealbid/1 " || purpose) over the 32-byte root
+    batch = COSE_Sign1(key, "sealbid/1 " || purpose) over u32 size || root(32)
     proof = CBOR {0: batch, 1: index, 2: size, 3: [32-byte sibling, lowest first]}
 
-One signature serves up to 64 halves, so no request waits for or pays for its own. `index` and `size` are not signed:
-leaf and node hashes differ in their first byte, so another place in the tree can only be shown for a half in it.
+One signature serves up to 64 halves, so no request waits for or pays for its own. The size is signed because several
+tree sizes fit one path; with it, a half has exactly one place, and a proof exactly one form.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ PURPOSES: Final = frozenset({WORKER_HALF, GATEWAY_HALF})
 MAX_LEAVES: Final = 64
 _MAX_PATH: Final = 6
 _MAX_COSE_BYTES: Final = 256
+_STATEMENT_BYTES: Final = 4 + 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ def sign_batch(key: Ed25519PrivateKey, purpose: str, halves: Sequence[bytes]) ->
         raise Malformed(f"batch of {len(halves)} for {purpose}, want 1..{MAX_LEAVES} worker or gateway halves")
     leaves = [leaf_hash(half) for half in halves]
     return SignedBatch(
-        cose=cose.sign(key, purpose, root_of(leaves)),
+        cose=cose.sign(key, purpose, _statement(len(leaves), root_of(leaves))),
         paths=tuple(tuple(path_of(leaves, index)) for index in range(len(leaves))),
     )
 
@@ -101,8 +102,15 @@ def verify_half(half: bytes, proof: HalfProof, *, public_key: bytes, purpose: st
         Malformed: the signature's bytes are no COSE_Sign1 over a root.
         NotGenuine: RECEIPT_INVALID, for another key, another purpose or a path that does not lead to the root.
     """
-    root = octets(cose.verify(proof.cose, public_key, purpose, Reason.RECEIPT_INVALID), "batch.root", 32)
+    signed = octets(cose.verify(proof.cose, public_key, purpose, Reason.RECEIPT_INVALID), "batch", _STATEMENT_BYTES)
+    size, root = int.from_bytes(signed[:4], "big"), signed[4:]
+    if size != proof.size:
+        raise NotGenuine(Reason.RECEIPT_INVALID, f"{purpose} batch size is {proof.size}, want the signed {size}")
     try:
         verify_inclusion(proof.index, proof.size, leaf_hash(half), proof.path, root)
     except NotGenuine as invalid:
         raise NotGenuine(Reason.RECEIPT_INVALID, f"{purpose}: {invalid.message}") from None
+
+
+def _statement(size: int, root: bytes) -> bytes:
+    return size.to_bytes(4, "big") + root
