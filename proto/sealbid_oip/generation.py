@@ -17,7 +17,7 @@ import numpy as np
 
 from sealbid_oip.codec import encode_response
 from sealbid_oip.messages import ModelInferRequest, ModelInferResponse
-from sealbid_oip.parameters import ParameterValue, Parameters, read_integer, read_number
+from sealbid_oip.parameters import Parameters, ParameterValue, read_integer, read_number
 from sealbid_oip.spec import ModelSpec, TensorSpec
 
 PROMPT, TOKEN_IDS = "prompt", "token_ids"

@@ -148,7 +148,7 @@ def _check_shape(tensor: Tensor, wanted: TensorSpec, spec: ModelSpec) -> int:
     """Compare a shape with its specification; returns the number of elements."""
     shape, full = tuple(tensor.shape), spec.full_shape(wanted)
     fits = len(shape) == len(full) and all(
-        got == want or (want == -1 and 0 <= got <= MAX_DIMENSION) for got, want in zip(shape, full, strict=True)
+        0 <= got <= MAX_DIMENSION and want in (got, -1) for got, want in zip(shape, full, strict=True)
     )
     if not fits:
         got = str(list(shape)) if len(shape) <= len(full) else f"{len(shape)} dimensions"
