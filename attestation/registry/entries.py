@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How verdicts are written into the evidence log: what was judged, by what, and what came out (docs/spec.md section 4).
+
+A refusal is written with as much as could be read. Texts a sender chose (evidence formats, collateral kinds) enter only
+if they are plain names, so that nobody writes a message into the log; hardware identities enter only as HMACs.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from attestation.appraisal.policy import AppraisalPolicy
+from attestation.binding import Profile
+from attestation.bundle import EvidenceBundle
+from attestation.claims import Claims, ComponentID
+from attestation.codec.labels import hmac_sha256, label, lp, sha256
+from attestation.errors import Reason
+from attestation.tlog import entry as entries
+from attestation.tlog.entry import Blob, Entry, PolicyRef, VerifierRef
+from attestation.verify import VerifiedBundle
+
+MAX_ENGINES: Final = 64
+MAX_PLATFORMS: Final = 64
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Who judges: the policy, the verifier build, and for which log."""
+
+    policy: AppraisalPolicy
+    verifier: VerifierRef
+    audience: str
+
+
+def verdict_entry(
+    judge: Judge,
+    *,
+    provider: str,
+    provider_id: bytes,
+    bundle: EvidenceBundle,
+    verified: VerifiedBundle | None,
+    reasons: Iterable[Reason],
+    platforms: Sequence[bytes],
+    valid_until: datetime | None,
+    at: datetime,
+) -> Entry:
+    """The `attest.verdict` entry: a pass with `valid_until`, or a refusal with `reasons`."""
+    named = _verified_fields(verified) if verified is not None else {}
+    return entries.attest_verdict(
+        provider=provider,
+        provider_id=provider_id,
+        audience=judge.audience,
+        evidence=_evidence(bundle),
+        collateral=[Blob(type=_name(part.kind), sha256=part.sha256, size=len(part.data)) for part in bundle.collateral],
+        policy=PolicyRef(
+            id=judge.policy.id,
+            version=judge.policy.version,
+            sha256=judge.policy.sha256,
+            profile=judge.policy.profile.value,
+        ),
+        verifier=judge.verifier,
+        passed=valid_until is not None,
+        # Under a development policy the whole verdict is worth nothing, whatever was presented.
+        simulated=judge.policy.profile is Profile.DEVELOPMENT or (verified is not None and verified.claims.simulated),
+        reasons=list(dict.fromkeys(reason.value for reason in reasons)),
+        challenge=bundle.challenge if len(bundle.challenge) <= 2048 else None,
+        platforms=platforms[:MAX_PLATFORMS],
+        valid_until=valid_until,
+        at=at,
+        **named,  # type: ignore[arg-type]
+    )
+
+
+def platform_mac(identity_key: bytes, identity: ComponentID) -> bytes:
+    """The name under which a hardware identity is claimed and logged; auditors are given the key (ruling 33)."""
+    return hmac_sha256(identity_key, label("platform") + lp(identity.kind.value.encode()) + identity.value)
+
+
+def _evidence(bundle: EvidenceBundle) -> list[Blob]:
+    encoded = bundle.encode()
+    whole = Blob(type="bundle", sha256=sha256(encoded), size=len(encoded))
+    parts = [
+        Blob(type=f"{part.kind.value}/{_name(part.format)}", sha256=part.sha256, size=len(part.data))
+        for part in bundle.evidence
+    ]
+    return [whole, *parts]
+
+
+def _verified_fields(verified: VerifiedBundle) -> dict[str, object]:
+    keyset, binding = verified.keyset, verified.binding
+    hpke = [(f"hpke-{int(suite)}", sha256(key)) for suite, key in keyset.suites]
+    return {
+        "worker_id": keyset.worker_id,
+        "keyset_id": keyset.keyset_id,
+        "binding_digest": binding.digest,
+        "claims": claim_texts(verified.claims),
+        "engines": binding.engines[:MAX_ENGINES],
+        "keys": [*hpke, ("receipt", sha256(keyset.receipt_key))],
+        "tls_spki_sha256": keyset.tls_spki_sha256,
+    }
+
+
+def claim_texts(claims: Claims) -> dict[str, str]:
+    """The claims a verdict states, without anything that identifies a machine."""
+    texts = {
+        "tee": claims.kind.value,
+        "debug": str(claims.cpu.debug).lower(),
+        "tcb_status": claims.cpu.tcb_status.value,
+        "config_sha256": claims.config_sha256.hex(),
+        "claims_sha256": claims.sha256.hex(),
+        "devices": str(len(claims.devices)),
+    }
+    registers = {f"measured.{part.register}": part.text.partition(":")[2] for part in claims.cpu.measurements}
+    return texts | registers
+
+
+def _name(text: str) -> str:
+    return text if _NAME.fullmatch(text) else "unnamed"
