@@ -24,8 +24,8 @@ from attestation.binding import Keyset
 from attestation.codec.labels import labelled_sha256, sha256
 from attestation.errors import AttestationError, NotGenuine, Reason, SealingError
 from attestation.identity import gateway_id as gateway_id_of
-from attestation.receipt_file import VERSION, LoggedEntry, ReceiptFile, WorkerPart
-from attestation.sealing.batch import GATEWAY_HALF, WORKER_HALF, verify_half
+from attestation.receipt_file import VERSION, BatchProof, LoggedEntry, ReceiptFile, WorkerPart
+from attestation.sealing.batch import GATEWAY_HALF, WORKER_HALF, HalfProof, verify_half
 from attestation.sealing.dispatch import Dispatch, digest_of
 from attestation.sealing.halves import GatewayHalf, Outcome, WorkerHalf, WorkerStatus
 from attestation.tlog.entry import Entry, Kind, parse_entry
@@ -94,7 +94,7 @@ def verify_receipt(receipt: ReceiptFile, trust: TrustRoot) -> VerifiedReceipt:
 def _verify(receipt: ReceiptFile, trust: TrustRoot) -> VerifiedReceipt:
     _require(receipt.version == VERSION, "receipt.v", "another version", VERSION)
     gateway_id, signing_key = _gateway_key(receipt.gateway_key, trust)
-    verify_half(receipt.gateway_half, receipt.gateway_batch, public_key=signing_key, purpose=GATEWAY_HALF)
+    _verify_batch(receipt.gateway_half, receipt.gateway_batch, signing_key, GATEWAY_HALF)
     half = GatewayHalf.decode(receipt.gateway_half)
     _require(half.gateway_id == gateway_id, "gateway_half.gateway_id", half.gateway_id.hex(), gateway_id.hex())
     award_sha256 = labelled_sha256("award", receipt.award)
@@ -152,7 +152,7 @@ def _worker(
     keyset = Keyset.decode(part.keyset)
     named = str(entry.body["keyset_id"])
     _require(keyset.keyset_id.hex() == named, "keyset_id", keyset.keyset_id.hex(), named)
-    verify_half(part.half, part.batch, public_key=keyset.receipt_key, purpose=WORKER_HALF)
+    _verify_batch(part.half, part.batch, keyset.receipt_key, WORKER_HALF)
     digest = sha256(part.half)
     _require(digest == gateway.worker_half_sha256, "worker_half digest", digest.hex(), gateway.worker_half_sha256.hex())
     half = WorkerHalf.decode(part.half)
@@ -226,6 +226,11 @@ def _logged(logged: LoggedEntry, trust: TrustRoot) -> tuple[Entry, int]:
         logged.proof, logged.entry, origin=trust.origin, log_key=trust.log_key, policy=trust.witness_policy
     )
     return parse_entry(logged.entry), index
+
+
+def _verify_batch(half: bytes, batch: BatchProof, key: bytes, purpose: str) -> None:
+    proof = HalfProof(cose=batch.cose, index=batch.index, size=batch.size, path=batch.path)
+    verify_half(half, proof, public_key=key, purpose=purpose)
 
 
 def _time(seconds: int) -> datetime:

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from attestation.errors import MalformedEvidence, Reason
-from attestation.sealing.batch import HalfProof
 
 VERSION: Final = "sealbid/receipt/1"
 MAX_FILE_BYTES: Final = 1 << 20
@@ -44,6 +43,16 @@ _KEYS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchProof:
+    """A half's place in a signed batch, as the file states it; `attestation.sealing.batch` judges it."""
+
+    cose: bytes
+    index: int
+    size: int
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedEntry:
     """An evidence-log entry, byte for byte, with its tlog-proof."""
 
@@ -56,7 +65,7 @@ class WorkerPart:
     """What the worker that answered or refused signed, and what proves its key."""
 
     half: bytes
-    batch: HalfProof
+    batch: BatchProof
     keyset: bytes
     verdict: LoggedEntry
 
@@ -70,7 +79,7 @@ class ReceiptFile:
     award: bytes
     dispatches: tuple[bytes, ...]
     gateway_half: bytes
-    gateway_batch: HalfProof
+    gateway_batch: BatchProof
     gateway_key: LoggedEntry
     worker: WorkerPart | None
 
@@ -123,8 +132,8 @@ def _worker(document: "_Fields") -> WorkerPart | None:
     )
 
 
-def _batch(fields: "_Fields") -> HalfProof:
-    return HalfProof(
+def _batch(fields: "_Fields") -> BatchProof:
+    return BatchProof(
         cose=fields.octets("cose"),
         index=fields.integer("index"),
         size=fields.integer("size"),
@@ -140,7 +149,7 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _batch_json(batch: HalfProof) -> dict[str, object]:
+def _batch_json(batch: BatchProof) -> dict[str, object]:
     path = [_b64(step) for step in batch.path]
     return {"cose": _b64(batch.cose), "index": batch.index, "size": batch.size, "path": path}
 
