@@ -104,4 +104,4 @@ def test_this_environment_is_ours() -> None:
 
 def test_the_command_offers_every_role() -> None:
     """The roles of `gateway new-key` are those that services check, in one order."""
-    assert ROLES == tuple(Role)
+    assert tuple(Role) == ROLES
