@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gateway's side of a receipt: the charge, its half, the outcome a restart recovers (docs/spec.md, 9.3).
+
+    charge = min(ceil(price * units / 1000), max_total), units at most wu_cap, if the worker says OK, or CANCELLED
+             because the caller went away; else 0
+
+Pure. An outcome recovered from a memo and a worker's half goes the same way as one the flow handed over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from attestation.errors import Malformed
+from attestation.sealing.halves import GatewayHalf, WorkerHalf, WorkerStatus, worker_half_digest
+from gateway.receipts.memo import Memo
+from gateway.request import Attempt, Ending, Outcome
+
+UNITS_PER_PRICE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """One request's charge, to be booked in the same transaction as its receipt. `provider_id` is empty if unknown."""
+
+    request_id: bytes
+    tenant: str
+    provider_id: bytes
+    worker_id: bytes
+    charge_nanos: int
+    time: int
+
+
+def charge_nanos(*, price_nanos: int, units: int, wu_cap: int, max_total_nanos: int) -> int:
+    """What `units` of work cost at `price_nanos` per 1,000, never for more units or above the total agreed on."""
+    return min(-(-price_nanos * min(units, wu_cap) // UNITS_PER_PRICE), max_total_nanos)
+
+
+def charge_for(
+    half: WorkerHalf, *, attempt: Attempt, wu_cap: int, max_total_nanos: int, by_caller: bool = False
+) -> int:
+    """The charge this half of a worker justifies; `by_caller` says that a cancellation was the caller's own."""
+    billable = half.status is WorkerStatus.OK or (by_caller and half.status is WorkerStatus.CANCELLED)
+    if not billable:
+        return 0
+    return charge_nanos(
+        price_nanos=attempt.price_nanos, units=half.units, wu_cap=wu_cap, max_total_nanos=max_total_nanos
+    )
+
+
+def answering(outcome: Outcome) -> Attempt:
+    """The attempt whose half the outcome holds; the last one when no worker gave a half.
+
+    Raises:
+        Malformed: no attempt was made, or the half belongs to none of them.
+    """
+    if not outcome.attempts:
+        raise Malformed("outcome.attempts is empty, want at least one")
+    if outcome.half is None:
+        return outcome.attempts[-1]
+    named = WorkerHalf.decode(outcome.half).dispatch_sha256
+    for attempt in outcome.attempts:
+        if attempt.dispatch_sha256 == named:
+            return attempt
+    raise Malformed("outcome.half names a dispatch of none of its attempts")
+
+
+def gateway_half(outcome: Outcome, *, gateway_id: bytes, seq: int) -> GatewayHalf:
+    """The gateway's half of this outcome. Raises `Malformed` as `answering`."""
+    attempt = answering(outcome)
+    return GatewayHalf(
+        worker_half_sha256=b"" if outcome.half is None else worker_half_digest(outcome.half),
+        award_sha256=attempt.award_sha256,
+        price_nanos=attempt.price_nanos,
+        dispatches=tuple(one.dispatch_sha256 for one in outcome.attempts),
+        gateway_id=gateway_id,
+        seq=seq,
+        request_id=outcome.request_id,
+        outcome=outcome.ending,
+        charge_nanos=outcome.charge_nanos,
+        time=int(outcome.ended.timestamp()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """A worker's half that came back with its memo, the gateway having died before it journaled the outcome."""
+
+    memo: Memo
+    half: bytes
+
+
+def recover(returned: Sequence[Recovered]) -> Outcome:
+    """The outcome of one request, from all that came back for it.
+
+    The newest attempt decides, for an earlier one was given up before the caller saw a byte; it is charged as if the
+    answer had reached the caller, since the work was done for that caller and nobody else will say so. `returned` is
+    not empty and of one request.
+    """
+    newest = max(returned, key=lambda one: one.memo.attempts[-1].number)
+    memo, half = newest.memo, WorkerHalf.decode(newest.half)
+    last = memo.attempts[-1]
+    charge = charge_for(half, attempt=last, wu_cap=memo.wu_cap, max_total_nanos=memo.max_total_nanos)
+    reason = "" if half.status in (WorkerStatus.OK, WorkerStatus.INVALID) else half.status.name
+    return Outcome(
+        request_id=memo.request_id,
+        tenant=memo.tenant,
+        model=memo.model,
+        method=memo.method,
+        attempts=(*memo.attempts[:-1], replace(last, reason=reason)),
+        half=newest.half,
+        ending=_ENDINGS.get(half.status, Ending.FAILED),
+        charge_nanos=charge,
+        wu_cap=memo.wu_cap,
+        max_total_nanos=memo.max_total_nanos,
+        started=memo.started,
+        ended=_ended(half, memo.started),
+        profile=memo.profile,
+    )
+
+
+_ENDINGS: Final = {WorkerStatus.OK: Ending.ANSWERED, WorkerStatus.INVALID: Ending.REFUSED}
+
+
+def _ended(half: WorkerHalf, started: datetime) -> datetime:
+    """The worker's word for the end, kept within a day of the start the gateway itself saw."""
+    latest = int(started.timestamp()) + 86_400
+    return max(started, datetime.fromtimestamp(min(half.ended, latest), UTC))
