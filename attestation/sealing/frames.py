@@ -10,7 +10,7 @@ another call does not open. Refused beside that: filler that is not zero, a leng
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
@@ -99,14 +99,15 @@ class FrameSealer:
             self._commit.update(data)
         return frame
 
-    def message(self, data: bytes, quantum: int, *, final: bool) -> Iterator[bytes]:
+    def message(self, data: bytes, quantum: int, *, final: bool) -> list[bytes]:
         """The frames of a whole message; `final` ends the direction with the last of them."""
-        view, start = memoryview(data), 0
+        view, start, frames = memoryview(data), 0, []
         sizes = padded_frames(len(data), quantum)
         for number, size in enumerate(sizes, start=1):
             part = view[start : start + size - HEAD_BYTES]
             start += len(part)
-            yield self.seal(FrameKind.DATA, part, size, final=final and number == len(sizes))
+            frames.append(self.seal(FrameKind.DATA, part, size, final=final and number == len(sizes)))
+        return frames
 
     def transcript(self) -> Transcript:
         """The transcript of the frames sealed so far."""

@@ -44,7 +44,7 @@ class ResponseSealer:
         """All data frames of a unary answer."""
         self._require(self._method is Method.INFER and not self._sent, "a second message or a message in a stream")
         self._sent = True
-        return list(self._sealer.message(data, self._quantum, final=False))
+        return self._sealer.message(data, self._quantum, final=False)
 
     def chunk(self, output: bytes, tokens: int = 0) -> list[bytes]:
         """The frames of the next output of a stream, which completes `tokens` tokens; one empty frame for no output."""

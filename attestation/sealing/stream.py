@@ -8,7 +8,6 @@ the same length, so a token's length does not show; an empty chunk keeps the int
 the same request from its start must pass through the same bytes, which `PrefixCheck` holds it to.
 """
 
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final
 
@@ -36,13 +35,16 @@ class ChunkWriter:
         self._hash = sha256()
         self._tokens = 0
 
-    def write(self, output: bytes, tokens: int) -> Iterator[bytes]:
+    def write(self, output: bytes, tokens: int) -> list[bytes]:
         """The encoded chunks of `output`, one empty chunk where it is empty; it completes `tokens` tokens."""
-        for start in range(0, max(1, len(output)), self._capacity):
-            part = output[start : start + self._capacity]
-            self._hash.update(part)
-            yield cbor.encode({0: self._tokens, 1: self._hash.digest(), 2: part})
+        starts = range(0, max(1, len(output)), self._capacity)
+        chunks = [self._chunk(output[start : start + self._capacity]) for start in starts]
         self._tokens += tokens
+        return chunks
+
+    def _chunk(self, part: bytes) -> bytes:
+        self._hash.update(part)
+        return cbor.encode({0: self._tokens, 1: self._hash.digest(), 2: part})
 
 
 class ChunkReader:
