@@ -30,6 +30,7 @@ UNITS_PER_ROW = 1000
 UNITS_PER_PROMPT_TOKEN = 1
 UNITS_PER_GENERATED_TOKEN = 4
 _RESERVE_FACTOR = 2
+_LENGTH_PREFIX = 4
 _CONFIGURED = "a configured model"
 
 SpecOf = Callable[[bytes], ModelSpec | None]
@@ -130,7 +131,7 @@ def _generative_cap(request: ModelInferRequest) -> int:
         if tensor.name == TOKEN_IDS:
             prompt += tensor.shape[0]
         elif tensor.name == PROMPT:
-            prompt += len(raw[index]) if raw else sum(map(len, tensor.contents.bytes_contents))
+            prompt += len(raw[index]) - _LENGTH_PREFIX if raw else sum(map(len, tensor.contents.bytes_contents))
     generated = read_sampling(request.parameters).max_tokens
     return max(1, UNITS_PER_PROMPT_TOKEN * prompt + UNITS_PER_GENERATED_TOKEN * generated)
 
