@@ -61,7 +61,7 @@ def check_config(config: Path | None, as_json: bool) -> None:
 
     lines = check(settings)
     if as_json:
-        print_json({"accepted": True, "notes": lines})
+        print_json({"notes": lines, "verdict": "accepted"})
     else:
         click.echo("\n".join(lines))
 

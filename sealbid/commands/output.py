@@ -66,11 +66,11 @@ def refuse(error: SealbidError, *, as_json: bool = False) -> NoReturn:
         findings = [str(finding) for finding in getattr(error, "findings", ())]
         print_json(
             {
-                "accepted": False,
                 "exit": int(code),
                 "findings": findings,
                 "message": error.message,
                 "reason": str(error.reason),
+                "verdict": code.name.lower(),
             }
         )
         sys.exit(code)

@@ -75,11 +75,11 @@ def test_a_json_refusal_is_one_object_on_stdout(capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr()
     assert shown.err == ""
     assert json.loads(shown.out) == {
-        "accepted": False,
         "exit": 10,
         "findings": [str(finding)],
         "message": "policy refuses",
         "reason": "POLICY_REFUSED",
+        "verdict": "rejected",
     }
 
 
