@@ -2,8 +2,8 @@
 """The order book: takes offers in, keeps them sorted, and commits to them (docs/spec.md section 8.3).
 
 Admissions and handicaps are staged; `commit` puts them into the next snapshot, so no auction ever sees an offer that
-the committed root does not hold. Leaving works at once: a withdrawn, revoked or suspended entry is barred where it stands
-and dropped by the next commit. A renewal replaces its predecessor in one commit, without a gap between the two.
+the committed root does not hold. Leaving works at once: a withdrawn, revoked or suspended entry is barred where it
+stands and dropped by the next commit. A renewal replaces its predecessor in one commit, without a gap between them.
 
 Refused: an offer of a keyset that is not attested now, for another provider, engine or worker than the attested one,
 for a market without published terms, outside its validity, or with a sequence number that was used before. Two contents

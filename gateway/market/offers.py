@@ -2,8 +2,8 @@
 """Standing offers: what a worker promises, at what price, signed by its receipt key (docs/spec.md section 8.1).
 
     offer      = {0:"sealbid/offer/1", 1:seq u64, 2:keyset_id, 3:worker_id, 4:provider_id, 5:model tstr,
-                  6:engine digest, 7:tier tstr, 8:region tstr, 9:ask u64 nUSD per 1,000 WU, 10:slots u16, 11:latency ms u32,
-                  12:not_before, 13:not_after, 14:max context u32, 15:"1000wu"}
+                  6:engine digest, 7:tier tstr, 8:region tstr, 9:ask u64 nUSD per 1,000 WU, 10:slots u16,
+                  11:latency ms u32, 12:not_before, 13:not_after, 14:max context u32, 15:"1000wu"}
     withdrawal = {0:"sealbid/offer-withdraw/1", 1:offer_id, 2:seq u64}
     offer_id   = H(L("offer") || offer)                both travel as COSE_Sign1 with purpose "offer"
 

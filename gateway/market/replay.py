@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs an auction again from what it left behind, and compares byte for byte (docs/spec.md section 8.6).
 
-From the transcript come the moment, the exclusions and, per position walked, the facts that change faster than snapshots:
-who was withdrawn, revoked, suspended or full. Everything else is recomputed from the snapshot's opening, the intent, the
-terms and the revealed day secret, each of which must be the one the transcript names. Revocations, suspensions and
-withdrawals leave signed traces elsewhere; that an offer was full is the gateway's word.
+From the transcript come the moment, the exclusions and, per position walked, the facts that change faster than
+snapshots: who was withdrawn, revoked, suspended or full. Everything else is recomputed from the snapshot's opening, the
+intent, the terms and the revealed day secret, each of which must be the one the transcript names. Revocations,
+suspensions and withdrawals leave signed traces elsewhere; that an offer was full is the gateway's word.
 """
 
 from collections.abc import Iterable
