@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WorkerService: the link when the gateway dials. Mutual TLS, pinned both ways (docs/spec.md, 8.1).
+
+Only known gateways complete the handshake; the certificate shown then says which one it is. A gateway that breaks the
+protocol is told the reason code and nothing else.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Final
+
+import grpc
+from sealbid_wire.worker.v1 import worker_pb2 as pb
+from sealbid_wire.worker.v1 import worker_pb2_grpc
+from typing_extensions import override
+
+from attestation.errors import NotGenuine, SealbidError
+from attestation.rpc.pinning import peer_spki, server_credentials, server_options
+from enclave.gateways import Gateways
+from enclave.link import MAX_MESSAGE_BYTES, Link, LinkLimits, pump
+from enclave.worker import Worker
+
+_LOG = logging.getLogger("enclave.listening")
+STOP_SECONDS: Final = 1.0
+MESSAGE_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+
+
+class LinkService(worker_pb2_grpc.WorkerServiceServicer):
+    """One `Link` for each stream."""
+
+    def __init__(
+        self, *, worker: Worker, gateways: Gateways, limits: LinkLimits, clock: Callable[[], datetime]
+    ) -> None:
+        self._worker = worker
+        self._gateways = gateways
+        self._limits = limits
+        self._clock = clock
+
+    @override
+    async def Link(  # type: ignore[override]  # the stub knows the generator form only; this is grpc.aio's read/write form
+        self,
+        request_iterator: AsyncIterator[pb.LinkRequest],
+        context: "grpc.aio.ServicerContext[pb.LinkRequest, pb.LinkResponse]",
+    ) -> None:
+        """Serves one gateway until either side ends the link."""
+        try:
+            gateway = self._gateways.by_certificate(peer_spki(context))
+        except NotGenuine as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.reason.value)
+        self._worker.metrics.links.add("gateway")
+        link = Link(gateway=gateway, worker=self._worker, limits=self._limits, clock=self._clock, dialled=False)
+
+        async def read() -> pb.GatewayFrame | None:
+            request = await context.read()
+            return request.frame if isinstance(request, pb.LinkRequest) else None
+
+        async def write(frame: pb.WorkerFrame) -> None:
+            await context.write(pb.LinkResponse(frame=frame))
+
+        try:
+            await pump(link, read=read, write=write)
+        except SealbidError as error:
+            _LOG.warning(
+                "link refused",
+                extra={"gateway_id": gateway.gateway_id.hex(), "reason": error.reason.value, "text": error.message},
+            )
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, error.reason.value)
+
+
+class Listener:
+    """The server of one `LinkService`."""
+
+    def __init__(self, *, service: LinkService, worker: Worker, gateways: Gateways, address: str) -> None:
+        """Binds `address` (`host:port`, port 0 for any); `port` then says which."""
+        self._server = grpc.aio.server(options=[*server_options(), *MESSAGE_OPTIONS])
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(service, self._server)
+        credentials = server_credentials(worker.custody.tls, gateways.certificates)
+        self.port: Final = self._server.add_secure_port(address, credentials)
+
+    async def start(self) -> None:
+        """Begins to accept."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Ends every link; what is under way should have been drained before."""
+        await self._server.stop(STOP_SECONDS)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this worker has offered, and how much of it is taken: the authority on its own slots (docs/spec.md, 8.1).
+
+An offer is renewed every minute under a new id, so a *lot* (model, tier) has many offer ids over time and one count of
+slots. An id is honoured until a grace after its end: the request it won may still be on its way.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from attestation.errors import Reason, SealingError
+from attestation.offer import Offer, Tier
+from attestation.sealing.incoming import OpenedCall
+
+GRACE_SECONDS: Final = 120
+
+
+@dataclass(slots=True, kw_only=True)
+class Lot:
+    """One thing on offer: how many calls may run at once, and how many do."""
+
+    model: str
+    tier: Tier
+    slots: int
+    taken: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    offer: Offer
+    lot: Lot
+
+
+class OwnOffers:
+    """The offers of one worker by id; `in` says whether a dispatch may name an id. One event loop."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, _Entry] = {}
+        self._lots: dict[tuple[str, Tier], Lot] = {}
+
+    def __contains__(self, offer_id: object) -> bool:
+        return offer_id in self._entries
+
+    def add(self, offer: Offer, *, now: datetime) -> None:
+        """Honours an offer from now on; must come before it is placed anywhere. Forgets those long over."""
+        lot = self._lots.setdefault(
+            (offer.model, offer.tier), Lot(model=offer.model, tier=offer.tier, slots=offer.slots)
+        )
+        lot.slots = offer.slots
+        horizon = now.timestamp() - GRACE_SECONDS
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.offer.not_after > horizon}
+        self._entries[offer.offer_id] = _Entry(offer=offer, lot=lot)
+
+    def take(self, opened: OpenedCall) -> Lot:
+        """Takes a slot of the lot the call was awarded; give it back by `release`.
+
+        Raises:
+            SealingError: the price is under the ask or the model another than offered (DISPATCH_REFUSED), or all slots
+                are taken (WORKER_OVERLOADED).
+        """
+        entry = self._entries.get(opened.dispatch.offer_id)
+        if entry is None:
+            raise _refused("offer_id", opened.dispatch.offer_id.hex(), "an offer of this worker")
+        offer, lot = entry.offer, entry.lot
+        if opened.dispatch.price_nanos < offer.ask_nanos:
+            raise _refused("price_nanos", str(opened.dispatch.price_nanos), f"at least the {offer.ask_nanos} asked")
+        if opened.header.limits.model != offer.model:
+            raise _refused("offer_id", "an offer for another model", offer.model)
+        if lot.taken >= lot.slots:
+            raise SealingError(Reason.WORKER_OVERLOADED, f"slots taken are {lot.taken}, want under {lot.slots}")
+        lot.taken += 1
+        return lot
+
+    @staticmethod
+    def release(lot: Lot) -> None:
+        """Gives a slot back."""
+        lot.taken -= 1
+
+
+def _refused(name: str, got: str, want: str) -> SealingError:
+    return SealingError(Reason.DISPATCH_REFUSED, f"dispatch.{name} is {got}, want {want}")
