@@ -149,21 +149,23 @@ class Journal:
     # On the journal's thread
 
     def _run(self) -> None:
-        while True:
+        while not (self._closing.is_set() and not self._queue and not self._wake.is_set()):
             self._wake.wait(_POLL_SECONDS if self._waiting else None)
             if not self._closing.is_set():
                 self._closing.wait(self._gather_seconds)
             self._wake.clear()
-            items = self._take()
-            if items:
-                self._commit(items)
-            self._taken = 0
-            if self._waiting:
-                self._recover()
+            self._step()
             if self._queue:
                 self._wake.set()
-            elif self._closing.is_set():
-                return
+
+    def _step(self) -> None:
+        """One group. Its items live no longer than this call: a resting journal holds nothing of any request."""
+        items = self._take()
+        if items:
+            self._commit(items)
+        self._taken = 0
+        if self._waiting:
+            self._recover()
 
     def _take(self) -> list[Item]:
         items = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]

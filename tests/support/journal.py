@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outcomes, halves and stores for the journal's tests: a worker that signs, a ledger that counts, a store that fails."""
+"""Outcomes, halves and stores for the journal's tests: a worker that signs, a ledger that counts, a failing store."""
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -198,13 +198,12 @@ class FailingStore:
         """Passes on, or fails as told."""
         return self._guard(lambda: self._store.recover(request_id))
 
-    def _guard(self, write: "object") -> Committed:
-        assert callable(write)
+    def _guard(self, write: Callable[[], Committed]) -> Committed:
         self.commits += 1
         if self.dead_before or self.fail_before > 0:
             self.fail_before -= 1
             raise StoreUnavailable("before applying")
-        done: Committed = write()
+        done = write()
         if self.dead_after or self.fail_after > 0:
             self.fail_after -= 1
             raise StoreUnavailable("after applying")
@@ -227,6 +226,7 @@ class GatewayProcess:
 
     def __init__(self, path: Path, *, capacity: int = 1000, grace_seconds: float = 0) -> None:
         self.path = path
+        self.now = NOW
         self.instance = digest(f"instance {next(_IDS)}")[:16]
         self.ledger = CountingLedger()
         self.metrics = Counts()
@@ -245,7 +245,7 @@ class GatewayProcess:
         self.journal = Journal(
             store=self.store,
             memo_key=MEMO_KEY,
-            clock=lambda: NOW,
+            clock=lambda: self.now,
             kept=self._kept,
             metrics=self.metrics,
             capacity=capacity,
@@ -269,14 +269,29 @@ class GatewayProcess:
         self.engine.dispose()
         self.reading.dispose()
 
-    async def until(self, holds: "object") -> None:
+    async def until(self, holds: Callable[[], object]) -> None:
         """Waits, commit by commit, until `holds()` is true."""
-        assert callable(holds)
         while True:
             commit = self.journal.next_commit()
             if holds():
                 return
             await commit
+
+    async def settled(self) -> None:
+        """Returns once everything handed over so far is committed."""
+        marker = SigningWorker(f"marker {next(_IDS)}").attested
+        self.journal.admit(marker)
+        await self.until(lambda: self._admitted(marker.keyset_id))
+
+    def _admitted(self, keyset_id: bytes) -> bool:
+        with self.reading.connect() as connection:
+            found = "SELECT 1 FROM worker_keys WHERE keyset_id = ?"
+            return connection.exec_driver_sql(found, (keyset_id,)).first() is not None
+
+    def sequence(self) -> list[int]:
+        """The sequence numbers of all receipts on disk."""
+        with self.reading.connect() as connection:
+            return [row[0] for row in connection.exec_driver_sql("SELECT seq FROM receipt ORDER BY seq")]
 
     def acknowledged(self, worker: SigningWorker) -> set[bytes]:
         """Halves the worker may forget."""
