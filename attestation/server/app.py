@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry process: the one place where its concrete parts are chosen and tied together.
+
+Under a development policy it gets the SIMULATED verifier; under a production policy that module is not even imported,
+so a production registry has no way to find simulated evidence genuine.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, start_http_server
+from sealbid_wire.log.v1 import log_pb2, log_pb2_grpc
+from sealbid_wire.registry.v1 import registry_pb2, registry_pb2_grpc
+
+from attestation import logs
+from attestation.appraisal.policy import MAX_POLICY_BYTES, AppraisalPolicy, read_policy
+from attestation.binding import Profile
+from attestation.claims import TEEKind
+from attestation.errors import SealbidError, SettingsError
+from attestation.registry.rates import Rates
+from attestation.registry.registry import Registry
+from attestation.registry.sqlmodel_store import SQLiteRegistryStore
+from attestation.rpc.auth import MAX_KEYS_BYTES, APIKeys, server_tls
+from attestation.server.answering import Answering
+from attestation.server.build import this_build
+from attestation.server.config import RegistrySettings
+from attestation.server.log_service import LogService
+from attestation.server.registry_service import Changes, RegistryService
+from attestation.server.state import LOG_DATABASE, STORE_DATABASE, read_file, read_keys
+from attestation.server.telemetry import Telemetry
+from attestation.tee.interface import Verifiers
+from attestation.tlog.head_file import FileHeadStore
+from attestation.tlog.policy import NO_WITNESSES
+from attestation.tlog.sequencer import EvidenceLog
+from attestation.tlog.sqlmodel_store import SQLiteLogStore
+from attestation.wire.client import MAX_MESSAGE_BYTES
+
+PURGE_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 2.0
+_LOG: Final = logging.getLogger("attestation.server")
+_SERVICES: Final = ("RegistryService", "LogService")
+_OPTIONS: Final = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningRegistry:
+    """A registry that serves at `address`."""
+
+    address: str
+    registry: Registry
+    log: EvidenceLog
+    telemetry: Telemetry
+
+
+def main(settings: RegistrySettings) -> None:
+    """Runs a registry until SIGTERM or SIGINT. Raises `SettingsError` for what must not start."""
+    policy = _policy(settings)
+    logs.configure("registry", policy.profile.value, level=settings.log_level.upper())
+    asyncio.run(serve(settings))
+
+
+async def serve(settings: RegistrySettings) -> None:
+    """Serves until the process is told to stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with running(settings):
+        await stop.wait()
+
+
+@asynccontextmanager
+async def running(
+    settings: RegistrySettings, *, clock: Callable[[], datetime] | None = None
+) -> AsyncIterator[RunningRegistry]:
+    """A registry for as long as the block lasts; for `serve`, and for tests and demos inside one process."""
+    policy = _policy(settings)
+    metrics = CollectorRegistry()
+    telemetry = Telemetry(registry=metrics, profile=policy.profile)
+    with ExitStack() as open_files:
+        accounts_bytes = read_file(settings.keys_file, "keys_file", MAX_KEYS_BYTES)
+        accounts = APIKeys.from_toml(accounts_bytes)
+        secrets = read_keys(settings.state_dir, settings.origin)
+        log_store = SQLiteLogStore(settings.state_dir / LOG_DATABASE)
+        open_files.callback(log_store.close)
+        store = SQLiteRegistryStore(settings.state_dir / STORE_DATABASE)
+        open_files.callback(store.close)
+        log = EvidenceLog(
+            origin=settings.origin,
+            signer=secrets.log_signer,
+            store=log_store,
+            heads=FileHeadStore(settings.head),
+        )
+        if log.size() == 0:
+            raise SettingsError("state_dir has an empty log, want one made by registry init")
+        registry = Registry(
+            store=store,
+            log=log,
+            keys=secrets.registry,
+            policy=policy,
+            verifiers=verifiers_for(policy.profile),
+            verifier=this_build(),
+            rates=Rates(per_minute=settings.rate.per_minute, burst=settings.rate.burst),
+            clock=clock or _now,
+            entropy=os.urandom,
+        )
+        await asyncio.to_thread(registry.open, by="registry", accounts_sha256=_accounts_digest(accounts))
+        if settings.metrics_listen is not None:
+            open_files.callback(_serve_metrics(settings.metrics_listen, metrics))
+        async with _listening(settings, registry, log, accounts, telemetry) as address:
+            _announce(address, policy)
+            yield RunningRegistry(address=address, registry=registry, log=log, telemetry=telemetry)
+
+
+def verifiers_for(profile: Profile) -> Verifiers:
+    """The verifiers a process of this profile has: none but SIMULATED exist yet, and that only for development."""
+    if profile is Profile.PRODUCTION:
+        return {}
+    from attestation.simulated.verifier import SimulatedVerifier  # noqa: PLC0415  absent from production
+
+    return {TEEKind.SIMULATED: SimulatedVerifier()}
+
+
+@asynccontextmanager
+async def _listening(
+    settings: RegistrySettings, registry: Registry, log: EvidenceLog, accounts: APIKeys, telemetry: Telemetry
+) -> AsyncIterator[str]:
+    server = grpc.aio.server(options=_OPTIONS)
+    changes = Changes()
+    answering = Answering(accounts=accounts, telemetry=telemetry)
+    service = RegistryService(
+        registry=registry,
+        answering=answering,
+        telemetry=telemetry,
+        changes=changes,
+        heartbeat_seconds=settings.heartbeat_seconds,
+    )
+    registry_pb2_grpc.add_RegistryServiceServicer_to_server(service, server)
+    log_service = LogService(log=log, answering=answering, witnesses=NO_WITNESSES)
+    log_pb2_grpc.add_LogServiceServicer_to_server(log_service, server)
+    status = await _add_health(server)
+    port = _bind(server, settings)
+    if port == 0:
+        raise SettingsError(f"listen {settings.listen} cannot be bound, want a free address of this machine")
+    await server.start()
+    chores = asyncio.create_task(_chores(registry, log, telemetry))
+    try:
+        yield f"{settings.listen.rpartition(':')[0]}:{port}"
+    finally:
+        chores.cancel()
+        await asyncio.gather(chores, return_exceptions=True)
+        await status.enter_graceful_shutdown()
+        await server.stop(STOP_SECONDS)
+
+
+async def _add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    files = (registry_pb2.DESCRIPTOR, log_pb2.DESCRIPTOR)
+    names = [
+        service.full_name
+        for file, name in zip(files, _SERVICES, strict=True)
+        for service in [file.services_by_name[name]]
+    ]
+    for name in ("", *names):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return servicer
+
+
+def _bind(server: grpc.aio.Server, settings: RegistrySettings) -> int:
+    tls = settings.tls
+    credentials = server_tls(
+        settings.listen,
+        key_pem=read_file(tls.key, "tls.key", 1 << 20) if tls else None,
+        certificate_pem=read_file(tls.certificate, "tls.certificate", 1 << 20) if tls else None,
+    )
+    try:
+        if credentials is None:
+            return server.add_insecure_port(settings.listen)
+        return server.add_secure_port(settings.listen, credentials)
+    except RuntimeError:
+        return 0
+
+
+async def _chores(registry: Registry, log: EvidenceLog, telemetry: Telemetry) -> None:
+    """Forgets what is over, once a minute; a failing store is logged and tried again."""
+    while True:
+        try:
+            telemetry.log_size(await asyncio.to_thread(log.size))
+            await asyncio.to_thread(registry.purge)
+        except SealbidError:
+            _LOG.exception("chores failed")
+        await asyncio.sleep(PURGE_SECONDS)
+
+
+def _serve_metrics(address: str, metrics: CollectorRegistry) -> Callable[[], None]:
+    host, _, port = address.rpartition(":")
+    server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=metrics)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
+
+
+def _accounts_digest(accounts: APIKeys) -> bytes:
+    """A digest of names and roles: the log shows that the accounts changed, not which keys they have."""
+    lines = [f"{item.name} {','.join(sorted(item.roles))}\n" for item in accounts.credentials()]
+    return hashlib.sha256("".join(lines).encode()).digest()
+
+
+def _policy(settings: RegistrySettings) -> AppraisalPolicy:
+    return read_policy(read_file(settings.policy_file, "policy_file", MAX_POLICY_BYTES))
+
+
+def _announce(address: str, policy: AppraisalPolicy) -> None:
+    facts = {"address": address, "policy": policy.id, "policy_sha256": policy.sha256.hex()}
+    _LOG.info("registry serves", extra=facts | {"witnesses": NO_WITNESSES.display})
+    for field, reason in policy.unchecked().items():
+        _LOG.warning("policy leaves unchecked", extra={"field": field, "why": reason})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a registry process is told: one TOML file plus the environment (`SEALBID_REGISTRY_…`), unknown keys refused."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSFiles:
+    """The listener's certificate and key, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Calls one account may make: challenges and registrations together."""
+
+    per_minute: int = 60
+    burst: int = 30
+
+    def __post_init__(self) -> None:
+        if self.per_minute < 1 or self.burst < 1:
+            raise ValueError("per_minute and burst are at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySettings:
+    """A registry process with its evidence log."""
+
+    origin: str
+    """The log's name, for example `registry.example/evidence`; it is the audience of every challenge."""
+    state_dir: Path
+    """Keys, log, store and the trust file live here, mode 0700."""
+    policy_file: Path
+    keys_file: Path
+    """Hashes of the API keys, with name and roles."""
+    listen: str = "127.0.0.1:7443"
+    """`host:port` of the services; port 0 picks a free one."""
+    head_file: Path | None = None
+    """Where the last signed log head is kept, best on another volume; `signed-head` in state_dir when unset."""
+    tls: TLSFiles | None = None
+    heartbeat_seconds: float = 2.0
+    rate: Rate = field(default_factory=Rate)
+    metrics_listen: str | None = None
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        if not 0.05 <= self.heartbeat_seconds <= 5:
+            raise ValueError("heartbeat_seconds is 0.05 to 5: gateways stop sealing without news")
+
+    @property
+    def head(self) -> Path:
+        """The file of the last signed head."""
+        return self.head_file or self.state_dir / "signed-head"
+
+    @property
+    def trust_file(self) -> Path:
+        """The trust root others need, as written by `initialise`."""
+        return self.state_dir / "trust.toml"
