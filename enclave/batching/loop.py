@@ -109,7 +109,7 @@ class BatchingLoop:
         for ticket in decision.expired:
             self._settle(self._take(ticket), NotRun(Reason.DEADLINE_EXCEEDED, "deadline is past, want time to run"))
         if decision.batch is not None:
-            self._fair.started(decision.batch.tickets)
+            self._fair.started(decision.batch)
             await self._run_batch(decision.batch)
         elif not decision.expired:
             await self._sleep(decision.wake_at)

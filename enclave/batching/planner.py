@@ -12,7 +12,7 @@ oldest member has waited long enough, or when a member would miss its deadline b
 is never run.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 
@@ -84,9 +84,9 @@ class FairClock:
         self._ends[tenant] = start + rows
         return start
 
-    def started(self, tickets: Iterable[Ticket]) -> None:
-        """Advance to the greatest tag that has started, and forget tenants whose work lies behind it."""
-        self._now = max((self._now, *(ticket.tag for ticket in tickets)))
+    def started(self, batch: BatchPlan) -> None:
+        """Advance to the tag of the batch's head, and forget tenants whose work lies behind it."""
+        self._now = max(self._now, batch.tickets[0].tag)
         self._ends = {tenant: end for tenant, end in self._ends.items() if end > self._now}
 
 
