@@ -256,6 +256,17 @@ def test_another_place_in_the_batch_is_refused() -> None:
             verify_half(halves[2], dataclasses.replace(proof, **changes), public_key=public, purpose=WORKER_HALF)  # type: ignore[arg-type]
 
 
+def test_a_path_that_fits_several_sizes_serves_only_the_signed_one() -> None:
+    """A half has one place: without the size under the signature, several trees would fit one path."""
+    key = Ed25519PrivateKey.generate()
+    halves = [worker_half(seq=seq).encode() for seq in range(3)]
+    proof = sign_batch(key, WORKER_HALF, halves).proof(0)
+    assert len(proof.path) == 2
+    resized = dataclasses.replace(proof, size=4)
+    with pytest.raises(NotGenuine, match="size"):
+        verify_half(halves[0], resized, public_key=key.public_key().public_bytes_raw(), purpose=WORKER_HALF)
+
+
 def test_a_transport_holds_a_bounded_number_of_grants() -> None:
     """A gateway that grants without end only pushes out its own oldest grants."""
     key = Ed25519PrivateKey.generate()
