@@ -55,7 +55,7 @@ class LinkService(worker_pb2_grpc.WorkerServiceServicer):
         link = Link(gateway=gateway, worker=self._worker, limits=self._limits, clock=self._clock, dialled=False)
 
         async def read() -> pb.GatewayFrame | None:
-            request = await context.read()
+            request: object = await context.read()
             return request.frame if isinstance(request, pb.LinkRequest) else None
 
         async def write(frame: pb.WorkerFrame) -> None:
