@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All benchmarks in one run: `make bench`. Takes the machine for itself; every figure stands beside its baseline."""
+
+import sys
+
+from benchmarks import auction, gateway
+
+for title, benchmark in (("Auction", auction), ("Gateway", gateway)):
+    sys.stdout.write(f"\n{title}\n")
+    benchmark.main()
