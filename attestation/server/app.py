@@ -132,7 +132,7 @@ def verifiers_for(profile: Profile) -> Verifiers:
     """The verifiers a process of this profile has: none but SIMULATED exist yet, and that only for development."""
     if profile is Profile.PRODUCTION:
         return {}
-    from attestation.simulated.verifier import SimulatedVerifier  # noqa: PLC0415  absent from production
+    from attestation.simulated.verifier import SimulatedVerifier  # absent from production images
 
     return {TEEKind.SIMULATED: SimulatedVerifier()}
 
