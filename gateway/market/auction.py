@@ -88,7 +88,7 @@ def gate(entry: Entry, demand: Demand) -> int:
 def _gate_in_view(entry: Entry, demand: Demand) -> int:
     """The gates after policy and region, which a view has judged already."""
     intent, now = demand.intent, demand.now
-    if entry.max_context < intent.context:
+    if entry.max_rows < intent.context:
         return Gate.CONTEXT
     if entry.latency_ms > intent.deadline_ms:
         return Gate.PREDICTED_LATE

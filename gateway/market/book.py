@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from attestation.errors import Malformed, NotGenuine, Reason, Replayed, Stale
+from attestation.offer import MAX_OFFER_SECONDS, Offer, Withdrawal
 from attestation.tlog.merkle import root_of
-from gateway.market.offers import MAX_SPAN_SECONDS, Offer, Withdrawal
 from gateway.market.snapshot import (
     Eligible,
     Entry,
@@ -125,12 +125,14 @@ class OrderBook:
         for name, got, want, reason in pairs:
             if got != want:
                 raise NotGenuine(reason, f"offer {name} is {got.hex()}, want {want.hex()}")
-        if offer.engine not in eligible.engines:
-            raise NotGenuine(Reason.ENGINE_REFUSED, f"offer engine is {offer.engine.hex()}, want an attested one")
+        if offer.engine_sha256 not in eligible.engines:
+            raise NotGenuine(
+                Reason.ENGINE_REFUSED, f"offer engine is {offer.engine_sha256.hex()}, want an attested one"
+            )
         if now >= eligible.expires:
             raise Stale(Reason.LEASE_EXPIRED, f"attestation expired at {eligible.expires}, want after {now}")
-        if not now < offer.not_after <= now + 2 * MAX_SPAN_SECONDS:
-            limit = now + 2 * MAX_SPAN_SECONDS
+        if not now < offer.not_after <= now + 2 * MAX_OFFER_SECONDS:
+            limit = now + 2 * MAX_OFFER_SECONDS
             raise Stale(Reason.OFFER_INVALID, f"offer not_after is {offer.not_after}, want {now + 1}..{limit}")
         if (offer.model, offer.tier) not in self._terms.prices:
             raise Malformed(f"offer market is {offer.model} {offer.tier}, want a published one", Reason.OFFER_INVALID)
@@ -157,18 +159,13 @@ class OrderBook:
                 return Admitted(offer_id=newest.offer_id)
         raise Replayed(Reason.REPLAYED, f"offer seq is {offer.seq}, want above {line.seq}")
 
-    def standing(self, offer_id: bytes) -> Entry:
-        """The entry of an offer that is committed or staged.
-
-        Raises:
-            NotGenuine: there is none (OFFER_INVALID).
-        """
+    def standing(self, offer_id: bytes) -> Entry | None:
+        """The entry of an offer that is committed or staged and not barred."""
         key = self._by_id.get(offer_id)
-        if key is not None:
-            for entry in self._lines[key].entries():
-                if entry.offer_id == offer_id and not entry.bar:
-                    return entry
-        raise NotGenuine(Reason.OFFER_INVALID, f"offer {offer_id.hex()} does not stand")
+        if key is None:
+            return None
+        entries = (entry for entry in self._lines[key].entries() if entry.offer_id == offer_id and not entry.bar)
+        return next(entries, None)
 
     # ---- leaving -----------------------------------------------------------------------------------------------------
 
@@ -179,8 +176,9 @@ class OrderBook:
             NotGenuine: no standing offer of this worker has that id (OFFER_INVALID).
             Replayed: the number is not above the last one used.
         """
-        if self.standing(withdrawal.offer_id).worker_id != worker_id:
-            raise NotGenuine(Reason.OFFER_INVALID, f"offer {withdrawal.offer_id.hex()} is another worker's")
+        entry = self.standing(withdrawal.offer_id)
+        if entry is None or entry.worker_id != worker_id:
+            raise NotGenuine(Reason.OFFER_INVALID, f"offer {withdrawal.offer_id.hex()} does not stand for this worker")
         line = self._lines[self._by_id[withdrawal.offer_id]]
         if withdrawal.seq <= line.seq:
             raise Replayed(Reason.REPLAYED, f"withdrawal seq is {withdrawal.seq}, want above {line.seq}")
@@ -230,9 +228,7 @@ class OrderBook:
     def opening(self) -> tuple[tuple[bytes, bytes, bytes], ...]:
         """(salt, offer, standing) of every entry of the present snapshot: what an auditor needs to replay under it."""
         entries = (entry for index in self._indexes.values() for entry in index.entries)
-        return tuple(
-            (salt_of(self._salt_key, entry.offer_id), entry.offer.encode(), entry.standing) for entry in entries
-        )
+        return tuple((salt_of(self._salt_key, entry.offer_id), entry.encoded, entry.standing) for entry in entries)
 
     def _expire(self, now: int) -> None:
         for key, line in self._lines.items():
@@ -278,7 +274,7 @@ class OrderBook:
             del sorted_leaves[bisect_left(sorted_leaves, leaf)]
 
     def _leaves_of(self, entry: Entry) -> tuple[bytes, bytes]:
-        return leaves_of(salt_of(self._salt_key, entry.offer_id), entry.offer.encode(), entry.standing)
+        return leaves_of(salt_of(self._salt_key, entry.offer_id), entry.encoded, entry.standing)
 
     def _commit_to(self, *, version: int) -> Snapshot:
         offers, standings = self._leaves
@@ -308,7 +304,7 @@ def _entry(
 ) -> Entry:
     return Entry(
         offer=offer,
-        offer_id=offer.offer_id,
+        encoded=offer.encode(),
         signed=signed,
         handicap_nanos=handicap_nanos,
         attested_until=until,

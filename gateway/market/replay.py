@@ -15,10 +15,10 @@ from attestation.codec import cbor
 from attestation.codec.fields import array, octets, uint
 from attestation.codec.labels import DIGEST_BYTES
 from attestation.errors import Malformed, NotGenuine, Reason
+from attestation.offer import Offer
 from attestation.tlog.merkle import root_of
 from gateway.market.auction import Clearing, Demand, clear, seed_of
 from gateway.market.intent import Intent
-from gateway.market.offers import Offer
 from gateway.market.snapshot import (
     STANDING_LABEL,
     Entry,
@@ -111,7 +111,7 @@ def _entry(opening: Opening) -> Entry:
     policies = array(row[4], "standing policies", _MAX_POLICIES)
     return Entry(
         offer=offer,
-        offer_id=offer.offer_id,
+        encoded=opening.offer,
         signed=b"",
         handicap_nanos=uint(row[2], "standing handicap"),
         attested_until=uint(row[3], "standing attested until"),

@@ -123,15 +123,18 @@ class Market:
         handicap = listed.handicap_nanos(reputation.handicap_ppm) if listed else 0
         return self._book.admit(offer, signed, eligible, handicap_nanos=handicap, now=unix_seconds(now))
 
-    def withdraw_offer(self, signed: bytes, attested: Attested) -> None:
-        """Takes an offer out at once, at its own worker's signed request.
+    def withdraw_offer(self, signed: bytes, eligible: Eligible) -> None:
+        """Takes an offer out at once, at the signed request of the worker `eligible` describes.
 
         Raises:
-            Malformed, NotGenuine, Replayed: as `open_withdrawal`, `OrderBook.standing` and `OrderBook.withdraw`.
-            Stale: the offer's keyset holds no live attestation (LEASE_EXPIRED).
+            Malformed, NotGenuine, Replayed: as `open_withdrawal` and `OrderBook.withdraw`.
         """
-        eligible = _attested(attested, self._book.standing(peek_withdrawal(signed).offer_id).offer.keyset_id)
         self._book.withdraw(open_withdrawal(signed, eligible.receipt_key), eligible.worker_id)
+
+    def keyset_of(self, signed: bytes) -> bytes | None:
+        """The keyset whose standing offer a signed withdrawal names, None if none stands. Raises `Malformed`."""
+        entry = self._book.standing(peek_withdrawal(signed).offer_id)
+        return None if entry is None else entry.offer.keyset_id
 
     def withdraw_worker(self, keyset_id: bytes) -> None:
         """Takes all offers of a keyset out at once: its lease ended or was revoked."""

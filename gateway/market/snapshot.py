@@ -21,8 +21,8 @@ from typing import Final
 
 from attestation.codec import cbor
 from attestation.codec.labels import hmac_sha256, label, labelled_sha256
+from attestation.offer import Offer
 from attestation.tlog.merkle import leaf_hash
-from gateway.market.offers import Offer
 
 STANDING_LABEL: Final = "sealbid/standing/1"
 LABEL: Final = "sealbid/snapshot/1"
@@ -87,32 +87,34 @@ class Entry:
     """
 
     offer: Offer
-    offer_id: bytes
+    encoded: bytes
     signed: bytes
     handicap_nanos: int
     attested_until: int
     policies: frozenset[bytes]
     lane: Lane
     bar: Gate = Gate.LIVE
+    offer_id: bytes = field(init=False)
     effective: int = field(init=False)
     worker_id: bytes = field(init=False)
     provider_id: bytes = field(init=False)
     region: str = field(init=False)
     slots: int = field(init=False)
     latency_ms: int = field(init=False)
-    max_context: int = field(init=False)
+    max_rows: int = field(init=False)
     not_before: int = field(init=False)
     until: int = field(init=False)
 
     def __post_init__(self) -> None:
         offer = self.offer
+        self.offer_id = labelled_sha256("offer", self.encoded)
         self.effective = offer.ask_nanos + self.handicap_nanos
         self.worker_id = offer.worker_id
         self.provider_id = offer.provider_id
         self.region = offer.region
         self.slots = offer.slots
         self.latency_ms = offer.latency_ms
-        self.max_context = offer.max_context
+        self.max_rows = offer.max_rows
         self.not_before = offer.not_before
         self.until = min(offer.not_after, self.attested_until)
 

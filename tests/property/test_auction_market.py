@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from attestation.errors import NotGenuine, Replayed, Stale
+from attestation.offer import Offer, Withdrawal
 from gateway.market.auction import seed_of
 from gateway.market.book import Admitted, Equivocation
-from gateway.market.offers import Offer, Withdrawal
 from gateway.market.replay import replay
 from gateway.market.service import Awarded, Refusal
 from gateway.market.snapshot import Gate
@@ -104,9 +104,9 @@ class MarketMachine(RuleBasedStateMachine):
         offer_id = standing.offer_id if known and standing else b"\x07" * 32
         signed = lane.owner.sign(Withdrawal(offer_id=offer_id, seq=lane.seq + 1))
         if offer_id == b"\x07" * 32:
-            refused(NotGenuine, lambda: self.market.withdraw_offer(signed, lambda _: lane.owner.eligible))
+            refused(NotGenuine, lambda: self.market.withdraw_offer(signed, lane.owner.eligible))
             return
-        self.market.withdraw_offer(signed, lambda _: lane.owner.eligible)
+        self.market.withdraw_offer(signed, lane.owner.eligible)
         lane.seq += 1
         lane.staged, lane.last, lane.barred = None, None, True
         REACHED["withdrawn"] += 1

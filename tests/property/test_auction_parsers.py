@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from attestation.codec import cbor
 from attestation.errors import Malformed, NotGenuine
+from attestation.offer import Offer, Withdrawal
 from gateway.market.intent import Intent
-from gateway.market.offers import Offer, Withdrawal, open_offer, open_withdrawal, peek_offer
+from gateway.market.offers import open_offer, open_withdrawal, peek_offer
 from gateway.market.service import Awarded
 from gateway.market.transcript import Award, Transcript
 from tests.support.market import CLOCK, intent, market, worker
@@ -19,8 +20,16 @@ from tests.support.market import CLOCK, intent, market, worker
 WORKER = worker()
 OFFER = WORKER.offer()
 SIGNED = WORKER.sign(OFFER)
-AWARDED = market([(WORKER, OFFER)]).award(intent(regions=("eu-west", "us")), now=CLOCK, exclude=[b"\x01" * 32])
-assert isinstance(AWARDED, Awarded)
+
+
+def award() -> Awarded:
+    """An award with something in every field."""
+    found = market([(WORKER, OFFER)]).award(intent(regions=("eu-west", "us")), now=CLOCK, exclude=[b"\x01" * 32])
+    assert isinstance(found, Awarded)
+    return found
+
+
+AWARDED = award()
 
 SAMPLES: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "offer": (lambda data: Offer.decode(data).encode(), OFFER.encode()),

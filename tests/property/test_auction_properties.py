@@ -13,7 +13,7 @@ from gateway.market.auction import ceiling
 from gateway.market.snapshot import Gate
 from gateway.market.terms import PPM, PricingRule
 from tests.support.market import NOW as AT
-from tests.support.market import Bid, book, digest, intent, run, terms, worker
+from tests.support.market import Bid, book, id_of, intent, run, terms, worker
 
 SEEDS = [hashlib.sha256(bytes([n])).digest() for n in range(16)]
 PINNED = (
@@ -60,7 +60,7 @@ def expected(made: tuple[Bid, ...], p_max: int, seed: bytes) -> tuple[str, int] 
         return None
 
     def order(bid: Bid) -> tuple[int, bytes]:
-        return bid.ask + bid.handicap, hashlib.sha256(b"tb1" + seed + digest(f"offer {bid.name}")).digest()
+        return bid.ask + bid.handicap, hashlib.sha256(b"tb1" + seed + id_of(bid)).digest()
 
     best = min(alive, key=order)
     others = [bid.ask + bid.handicap for bid in alive if bid.operator != best.operator]
@@ -72,7 +72,7 @@ def outcome(made: tuple[Bid, ...], p_max: int, seed: bytes) -> tuple[Bid, int] |
     found = run(made, p_max=p_max, seed=seed, regions=REGIONS)
     if found.winner is None:
         return None
-    return next(bid for bid in made if digest(f"offer {bid.name}") == found.winner.offer_id), found.price_nanos
+    return next(bid for bid in made if id_of(bid) == found.winner.offer_id), found.price_nanos
 
 
 def utility(made: tuple[Bid, ...], costs: dict[str, int], p_max: int, seed: bytes) -> int:
@@ -100,7 +100,7 @@ def test_long_walks_are_the_formula_too(shut: int, full: int, rival: bool, seed:
     made += [Bid(name="last", operator="A", ask=40), Bid(name="after", operator="B" if rival else "A", ask=50)]
     found = run(made, p_max=60, seed=seed, regions=REGIONS)
     assert found.winner is not None
-    assert (digest("offer last"), found.price_nanos) == (found.winner.offer_id, 50 if rival else 60)
+    assert (id_of("last"), found.price_nanos) == (found.winner.offer_id, 50 if rival else 60)
     counted = Counter(found.walk)
     assert counted == Counter({Gate.REGION: shut, Gate.NO_SLOT: full, Gate.LIVE: 2}) + Counter()
 

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.codec import cose
 from attestation.codec.labels import labelled_sha256
+from attestation.offer import Offer, Tier, Withdrawal
 from gateway.market.auction import Clearing, Demand, clear
 from gateway.market.book import OrderBook
 from gateway.market.intent import Intent
-from gateway.market.offers import PURPOSE, Offer, Withdrawal
 from gateway.market.service import Market
 from gateway.market.snapshot import Eligible, Entry, Index, Lane, Snapshot, snapshot_of
 from gateway.market.terms import Price, PricingRule, Terms
@@ -92,7 +92,7 @@ class Worker:
             "worker_id": self.eligible.worker_id,
             "provider_id": self.eligible.provider_id,
             "model": MODEL,
-            "engine": ENGINE,
+            "engine_sha256": ENGINE,
             "tier": TIER,
             "region": REGION,
             "ask_nanos": ask,
@@ -100,13 +100,15 @@ class Worker:
             "latency_ms": 20,
             "not_before": NOW - 10,
             "not_after": NOW + 60,
-            "max_context": 1024,
+            "max_rows": 1024,
         }
-        return Offer(**(fields | changes))  # type: ignore[arg-type]
+        fields |= changes
+        fields["tier"] = Tier(str(fields["tier"]))
+        return Offer(**fields)  # type: ignore[arg-type]
 
     def sign(self, offer: Offer | Withdrawal) -> bytes:
         """What the worker would send."""
-        return cose.sign(self.key, PURPOSE, offer.encode())
+        return cose.sign(self.key, "offer", offer.encode())
 
 
 def worker(name: str = "w0", *, provider: str = "A", expires: int = NOW + 3600, keyset: str = "") -> Worker:
@@ -166,27 +168,37 @@ class Bid:
     in_flight: int = 0
 
 
+def encoded_of(bid: Bid) -> bytes:
+    """Stands for a bid's signed bytes; auctions read only the id they hash to."""
+    return bid.name.encode()
+
+
+def id_of(bid: Bid | str) -> bytes:
+    """The offer id of a bid, or of the bid of that name."""
+    return labelled_sha256("offer", bid.encode() if isinstance(bid, str) else encoded_of(bid))
+
+
 def entry(bid: Bid) -> Entry:
-    """The committed entry of a bid; ids are digests of the names."""
+    """The committed entry of a bid."""
     offer = Offer(
         seq=1,
         keyset_id=digest(f"keyset {bid.name}"),
         worker_id=digest(f"worker {bid.name}"),
         provider_id=digest(f"provider {bid.operator}"),
         model=MODEL,
-        engine=ENGINE,
-        tier=TIER,
+        engine_sha256=ENGINE,
+        tier=Tier(TIER),
         region=bid.region,
         ask_nanos=bid.ask,
         slots=bid.slots,
         latency_ms=20,
         not_before=NOW - 10,
         not_after=NOW + 60,
-        max_context=1024,
+        max_rows=1024,
     )
     return Entry(
         offer=offer,
-        offer_id=digest(f"offer {bid.name}"),
+        encoded=encoded_of(bid),
         signed=b"",
         handicap_nanos=bid.handicap,
         attested_until=NOW + 3600,

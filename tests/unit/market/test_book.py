@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from attestation.errors import Malformed, NotGenuine, Reason, Replayed, SealbidError, Stale
+from attestation.offer import Offer, Withdrawal
 from attestation.tlog.merkle import root_of
 from gateway.market.book import Admitted, Equivocation, OrderBook
-from gateway.market.offers import Offer, Withdrawal
 from gateway.market.replay import Opening, open_snapshot
 from gateway.market.snapshot import Entry, Gate, leaves_of
 from tests.support.market import MODEL, NOW, SALT_KEY, TIER, Worker, book, digest, terms, worker
@@ -36,7 +36,7 @@ def openings(target: OrderBook) -> list[Opening]:
         ({"keyset_id": digest("x")}, NotGenuine, Reason.KEYSET_MISMATCH),
         ({"worker_id": digest("x")}, NotGenuine, Reason.KEYSET_MISMATCH),
         ({"provider_id": digest("x")}, NotGenuine, Reason.PROVIDER_MISMATCH),
-        ({"engine": digest("x")}, NotGenuine, Reason.ENGINE_REFUSED),
+        ({"engine_sha256": digest("x")}, NotGenuine, Reason.ENGINE_REFUSED),
         ({"model": "unlisted"}, Malformed, Reason.OFFER_INVALID),
         ({"tier": "interactive"}, Malformed, Reason.OFFER_INVALID),
         ({"not_before": NOW - 60, "not_after": NOW}, Stale, Reason.OFFER_INVALID),

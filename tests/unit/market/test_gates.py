@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from attestation.errors import Reason
-from gateway.market.offers import Withdrawal
+from attestation.offer import Withdrawal
 from gateway.market.service import Awarded, Market, Refusal
 from gateway.market.snapshot import Gate
-from tests.support.market import CLOCK, NOW, Bid, digest, intent, market, run, worker
+from tests.support.market import CLOCK, NOW, Bid, digest, id_of, intent, market, run, worker
 
 
 def counts(found: Awarded | Refusal) -> dict[Gate, int]:
@@ -35,7 +35,7 @@ def one(**changes: Any) -> Market:
         ({}, {"max_total": 99}, Gate.BUDGET),
         ({}, {"policy": digest("another policy")}, Gate.POLICY),
         ({}, {"regions": ("us-east",)}, Gate.REGION),
-        ({"max_context": 8}, {"context": 9}, Gate.CONTEXT),
+        ({"max_rows": 8}, {"context": 9}, Gate.CONTEXT),
         ({"latency_ms": 21}, {"deadline_ms": 20}, Gate.PREDICTED_LATE),
         ({"not_before": NOW + 1}, {}, Gate.EXPIRED),
     ],
@@ -51,7 +51,7 @@ def test_each_gate_refuses_by_its_name(offer: dict[str, Any], asked: dict[str, A
         ({}, {"max_price": 100}),
         ({}, {"max_total": 100}),
         ({}, {"regions": ("eu-west", "us-east")}),
-        ({"max_context": 9}, {"context": 9}),
+        ({"max_rows": 9}, {"context": 9}),
         ({"latency_ms": 20}, {"deadline_ms": 20}),
         ({"not_before": NOW}, {}),
     ],
@@ -110,7 +110,7 @@ def test_a_withdrawn_offer_is_out_before_the_next_commit() -> None:
     owner = worker()
     offer = owner.offer()
     made = market([(owner, offer)])
-    made.withdraw_offer(owner.sign(Withdrawal(offer_id=offer.offer_id, seq=2)), lambda _: owner.eligible)
+    made.withdraw_offer(owner.sign(Withdrawal(offer_id=offer.offer_id, seq=2)), owner.eligible)
     assert counts(made.award(intent(), now=CLOCK)) == {Gate.WITHDRAWN: 1}
 
 
@@ -177,7 +177,7 @@ def test_an_offer_that_could_not_serve_does_not_set_the_price(shut: Bid) -> None
     found = run([*inside, shut], p_max=20, regions=("eu-west",))
     assert found.price_nanos == 15
     assert found.runner_up is not None
-    assert found.runner_up.offer_id == digest("offer r")
+    assert found.runner_up.offer_id == id_of("r")
 
 
 def test_an_operators_own_machines_do_not_set_its_price() -> None:

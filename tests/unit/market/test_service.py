@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from attestation.errors import NotAcceptable, NotGenuine, Replayed, Stale
+from attestation.offer import Withdrawal
 from gateway.market.book import Admitted
-from gateway.market.offers import Withdrawal
 from gateway.market.service import Awarded, Market, Refusal, unix_seconds
 from gateway.market.transcript import secret_commitment
 from gateway.reputation.store import ConstantReputation, Reputation
@@ -51,9 +51,8 @@ def test_an_offer_is_verified_under_the_attested_key() -> None:
 def test_the_lookup_is_asked_for_the_keyset_the_offer_names() -> None:
     """What is looked up is the offer's own keyset id."""
     made, owner = market(), worker()
-    asked: list[bytes] = []
-    made.place_offer(owner.sign(owner.offer()), lambda keyset: asked.append(keyset) or owner.eligible, now=CLOCK)
-    assert asked == [owner.eligible.keyset_id]
+    known = {owner.eligible.keyset_id: owner.eligible}
+    assert isinstance(made.place_offer(owner.sign(owner.offer()), known.get, now=CLOCK), Admitted)
 
 
 def test_sequences_are_gapless_over_awards_and_refusals() -> None:
@@ -131,14 +130,16 @@ def test_a_worker_withdraws_its_own_offer_with_its_signature() -> None:
     offer = owner.offer(seq=1)
     made = market([(owner, offer)])
     withdrawal = Withdrawal(offer_id=offer.offer_id, seq=2)
+    assert made.keyset_of(owner.sign(withdrawal)) == owner.eligible.keyset_id
     with pytest.raises(NotGenuine):
-        made.withdraw_offer(thief.sign(withdrawal), lambda _: owner.eligible)
-    with pytest.raises(Stale):
-        made.withdraw_offer(owner.sign(withdrawal), lambda _: None)
-    made.withdraw_offer(owner.sign(withdrawal), lambda _: owner.eligible)
+        made.withdraw_offer(thief.sign(withdrawal), owner.eligible)
+    with pytest.raises(NotGenuine):
+        made.withdraw_offer(thief.sign(withdrawal), thief.eligible)
+    made.withdraw_offer(owner.sign(withdrawal), owner.eligible)
     assert made.standing() == ()
+    assert made.keyset_of(owner.sign(withdrawal)) is None
     with pytest.raises(NotGenuine):
-        made.withdraw_offer(owner.sign(withdrawal), lambda _: owner.eligible)
+        made.withdraw_offer(owner.sign(withdrawal), owner.eligible)
     with pytest.raises(Replayed):
         made.place_offer(owner.sign(offer), lambda _: owner.eligible, now=CLOCK)
 
