@@ -116,7 +116,10 @@ def test_an_engine_serves_several_threads(case: Case, loaded: Engine) -> None:
 
 def test_an_engine_refuses_the_call_it_does_not_serve(case: Case, loaded: Engine) -> None:
     """`describe().decoupled` says which of run and stream is served; the other is UNSUPPORTED."""
-    calls = {True: lambda: loaded.run(case.inputs), False: lambda: loaded.stream(case.inputs, Sampling())}
+    calls: dict[bool, Callable[[], object]] = {
+        True: lambda: loaded.run(case.inputs),
+        False: lambda: loaded.stream(case.inputs, Sampling()),
+    }
     with pytest.raises(EngineError) as caught:
         calls[loaded.describe().decoupled]()
     assert caught.value.reason is Reason.UNSUPPORTED

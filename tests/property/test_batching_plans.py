@@ -117,7 +117,8 @@ def test_a_flood_does_not_starve_another_tenant(rows: int, key: int, max_rows: i
 def test_everything_that_waits_is_run_once(facts: list[tuple[int, int, int]]) -> None:
     """Planning until nothing waits runs every request exactly once."""
     waiting = tickets([(tenant, key, rows, 0.0, 1e9) for tenant, key, rows in facts])
-    limits, ran = BatchLimits(max_rows=4), []
+    limits = BatchLimits(max_rows=4)
+    ran: list[Ticket] = []
     clock, left = FairClock(), list(waiting)
     while left:
         decision = plan(left, limits, 1.0)

@@ -34,9 +34,9 @@ def one_node(operator: str, *inputs: Value, outputs: tuple[Value, ...]) -> bytes
     return serialize(Graph(name="g", nodes=(node,), inputs=inputs, outputs=outputs))
 
 
-def loaded(model: bytes, **options: int) -> ONNXRuntimeEngine:
+def loaded(model: bytes, *, max_batch_size: int = 0) -> ONNXRuntimeEngine:
     """An engine with a model of any bytes."""
-    made = ONNXRuntimeEngine(name="m", **options)
+    made = ONNXRuntimeEngine(name="m", max_batch_size=max_batch_size)
     made.load(model, hashlib.sha256(model).digest())
     return made
 

@@ -68,13 +68,13 @@ assert ours.FromString(request.SerializeToString()).raw_input_contents[0] == b"x
 @pytest.mark.parametrize("name", NUMBERS)
 def test_field_numbers_are_the_protocols(name: str) -> None:
     """Every field has the number and name that clients written elsewhere use."""
-    fields = POOL.FindMessageTypeByName(f"inference.{name}").fields
+    fields = POOL.FindMessageTypeByName(f"inference.{name}").fields  # type: ignore[no-untyped-call]
     assert " ".join(f"{field.name}={field.number}" for field in fields) == NUMBERS[name]
 
 
 def test_the_service_has_the_protocols_methods() -> None:
     """The table holds every RPC of the service, with its messages and directions, under the public name."""
-    service = POOL.FindServiceByName(SERVICE)
+    service = POOL.FindServiceByName(SERVICE)  # type: ignore[no-untyped-call]
     assert {method.name for method in service.methods} == set(METHODS)
     for described in service.methods:
         method = METHODS[described.name]
@@ -88,8 +88,9 @@ def test_the_service_has_the_protocols_methods() -> None:
 def test_the_default_pool_stays_untouched() -> None:
     """Importing the messages registers nothing where tritonclient registers its own."""
     assert ModelInferRequest.DESCRIPTOR.file.pool is POOL
+    default = descriptor_pool.Default()  # type: ignore[no-untyped-call]
     with pytest.raises(KeyError):
-        descriptor_pool.Default().FindMessageTypeByName("inference.ModelInferRequest")
+        default.FindMessageTypeByName("inference.ModelInferRequest")
 
 
 def test_another_copy_of_the_package_can_be_loaded_first() -> None:
@@ -103,4 +104,4 @@ def test_every_name_of_the_module_is_a_message_of_the_private_pool() -> None:
     for name in messages.__all__:
         if name not in ("POOL", "DataType"):
             assert getattr(messages, name).DESCRIPTOR.full_name == f"inference.{name}"
-    assert DataType.Name(11) == "TYPE_FP32"
+    assert DataType.Value("TYPE_FP32") == 11

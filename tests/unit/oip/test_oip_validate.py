@@ -58,7 +58,7 @@ def shaped(*shape: int) -> ModelInferRequest:
     return request
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[], ModelInferRequest], str, str]] = {
     "another model": (lambda: changed(lambda r: setattr(r, "model_name", "n")), "MODEL_UNKNOWN", "model_name"),
     "another version": (lambda: changed(lambda r: setattr(r, "model_version", "9")), "MODEL_UNKNOWN", "model_version"),
     "long id": (lambda: changed(lambda r: setattr(r, "id", "i" * 257)), "PARAMETER_INVALID", "id"),
@@ -83,7 +83,7 @@ REFUSED = {
         "parameters",
     ),
     "many parameters": (
-        lambda: changed(lambda r: [setattr(r.parameters[str(i)], "bool_param", True) for i in range(65)]),
+        lambda: encode_request("m", {}, parameters={str(number): True for number in range(65)}),
         "PARAMETER_INVALID",
         "parameters",
     ),
