@@ -33,7 +33,6 @@ def decode(data: bytes, maximum: int) -> Mapping[str, JSON]:
     try:
         value = json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
             parse_float=_refuse_number,
             parse_int=_integer,
             parse_constant=_refuse_number,
@@ -42,16 +41,10 @@ def decode(data: bytes, maximum: int) -> Mapping[str, JSON]:
         raise _malformed("entry is not json in utf-8") from None
     if not isinstance(value, dict):
         raise _malformed("entry is not a json object")
+    # A key that came twice is in `value` once, so this also refuses duplicates.
     if encode(value) != data:
-        raise _malformed("entry is not in canonical form")
+        raise _malformed("entry is not in canonical form, or has a key twice")
     return value
-
-
-def _unique_keys(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
-    keys = dict(pairs)
-    if len(keys) != len(pairs):
-        raise _malformed("entry has a key twice in one object")
-    return keys
 
 
 def _integer(text: str) -> int:

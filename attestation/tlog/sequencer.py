@@ -12,7 +12,7 @@ and readers are given proofs only under the published head: an entry without pro
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -55,8 +55,11 @@ class EvidenceLog:
         self._writing = threading.Lock()
         # Taken by whoever appends or publishes, and so is `_signed_size`, the size below which nothing may ever fall.
         self._signed_size = 0
-        self._check_genesis()
-        self._signed_head()
+        for entry in store.entries(0, 1):
+            self._want_own_genesis(parse_entry(entry.data))
+        _, last = self._signed_head()
+        if last is not None:
+            self._want_continuation(last, last.size, merkle.tree_root(last.size, store))
 
     @property
     def origin(self) -> str:
@@ -108,22 +111,19 @@ class EvidenceLog:
         with self._writing:
             # 1. Read the last signed head. Nothing is written yet, so a crash here changes nothing.
             last_note, last = self._signed_head()
-            size = self._store.size()
-            if last_note is not None and last is not None and last.size == size:
-                note = last_note
-            else:
-                # 2. Prove that the store continues that head, byte by byte for what is new, then sign. A crash here
-                # loses a signature nobody has seen; the next call makes the same one or one of a longer log.
-                head = self._next_head(size, last)
-                note = sign_checkpoint(head, self._signer)
-                # 3. The head store first. A crash after it leaves a signed head that nobody was shown: the next call
-                # finds it at step 1 and shows it or a longer one. The other order could show a head that the head store
-                # never had, and a restored backup would then sign its rival.
+            # 2. Hash what is new once more from its bytes, prove that the result continues that head, and sign. A crash
+            # here loses a signature nobody has seen; the next call makes the same one or one of a longer log.
+            head = self._next_head(self._store.size(), last)
+            note = sign_checkpoint(head, self._signer)
+            # 3. The head store first. A crash after it leaves a signed head that nobody was shown: the next call finds
+            # it at step 1 and shows it or a longer one. The other order could show a head that the head store never
+            # had, and a restored backup would then sign its rival.
+            if note != last_note:
                 self._heads.swap(last_note, note)
-                self._signed_size = size
+                self._signed_size = head.size
             # 4. Show it. A crash before this leaves readers with the previous checkpoint, repaired by the next call.
             if self._store.published() != note:
-                self._store.publish(note, size=size, at=now)
+                self._store.publish(note, size=head.size, at=now)
             return note
 
     # ---- reading -----------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ class EvidenceLog:
     # ---- what must hold ----------------------------------------------------------------------------------------------
 
     def _signed_head(self) -> tuple[bytes | None, Checkpoint | None]:
-        """The last signed note and its head, which the store continues. Raises `LogError` if it does not."""
+        """The last signed note and its head, which is no longer than the store. Raises `LogError`."""
         note = self._heads.load()
         size = self._store.size()
         if note is None:
@@ -178,33 +178,43 @@ class EvidenceLog:
         last = self._open(note)
         if size < last.size:
             raise _rollback(f"log has {size} entries, want at least the {last.size} it has signed")
-        if merkle.tree_root(last.size, self._store) != last.root:
-            raise _fork(f"log store's root at size {last.size} is not the one signed")
         self._signed_size = max(self._signed_size, last.size)
         return note, last
 
     def _next_head(self, size: int, last: Checkpoint | None) -> Checkpoint:
         if size == 0:
             raise LogError(Reason.ENTRY_INVALID, "log is empty, want a genesis entry before the first checkpoint")
-        self._want_leaves(last.size if last else 0, size)
-        head = Checkpoint(origin=self._origin, size=size, root=merkle.tree_root(size, self._store))
+        root = self._rehashed_root(last.size if last else 0, size)
         if last is not None:
-            proof = merkle.consistency_proof(last.size, size, self._store)
-            try:
-                merkle.verify_consistency(last.size, last.root, size, head.root, proof)
-            except NotGenuine as error:
-                raise _fork(error.message) from error
-        return head
+            self._want_continuation(last, size, root)
+        return Checkpoint(origin=self._origin, size=size, root=root)
 
-    def _want_leaves(self, start: int, end: int) -> None:
-        """Reads back what is about to be signed for: storage that flipped a bit must not become history."""
+    def _want_continuation(self, last: Checkpoint, size: int, root: bytes) -> None:
+        proof = merkle.consistency_proof(last.size, size, self._store)
+        try:
+            merkle.verify_consistency(last.size, last.root, size, root, proof)
+        except NotGenuine as error:
+            raise _fork(f"log store does not continue the signed head: {error.message}") from error
+
+    def _rehashed_root(self, start: int, size: int) -> bytes:
+        """The root at `size`, with all from entry `start` on hashed anew and compared with the stored hashes.
+
+        Storage that flipped one bit, in an entry or in a hash, must not become history.
+        """
+        tree = _Growing(self._store)
+        for entry in self._entries_from(start, size):
+            tree.add(entry.index, merkle.leaf_hash(entry.data))
+        for node in tree.new:
+            if self._store.read(node.level, node.index) != node.hash:
+                raise _fork(f"stored hash at level {node.level}, index {node.index} is not that of the stored entries")
+        return merkle.tree_root(size, tree)
+
+    def _entries_from(self, start: int, end: int) -> Iterator[StoredEntry]:
         while start < end:
             page = self._store.entries(start, min(PAGE, end - start))
-            if [entry.index for entry in page] != list(range(start, start + len(page))) or not page:
-                raise _fork(f"log store has no entry {start}")
-            for entry in page:
-                if merkle.leaf_hash(entry.data) != self._store.read(0, entry.index):
-                    raise _fork(f"entry {entry.index} is not the bytes that were hashed")
+            if not page or [entry.index for entry in page] != list(range(start, start + len(page))):
+                raise _fork(f"log store has no entry {start}, or one out of order")
+            yield from page
             start += len(page)
 
     def _want_no_rollback(self, size: int) -> None:
@@ -222,15 +232,9 @@ class EvidenceLog:
         if entry.body["origin"] != self._origin or entry.body["log_key"] != self._log_key.vkey:
             raise _fork(f"genesis is of {entry.subject}, want {self._origin} with the key that signs")
 
-    def _check_genesis(self) -> None:
-        for entry in self._store.entries(0, 1):
-            self._want_own_genesis(parse_entry(entry.data))
-
     def _leaf_of(self, index: int) -> bytes:
-        for entry in self._store.entries(index, 1):
-            if entry.index == index:
-                return merkle.leaf_hash(entry.data)
-        raise _fork(f"log store has no entry {index}")
+        (entry,) = self._entries_from(index, index + 1)
+        return merkle.leaf_hash(entry.data)
 
     def _open(self, note: bytes) -> Checkpoint:
         try:

@@ -188,6 +188,14 @@ class TestGenesis:
         assert refusal(lambda: open_log(store, heads, signer=log_signer(seed=2))) == Reason.LOG_FORK
         assert refusal(lambda: open_log(store, heads, signer=log_signer("log.example/b"))) == Reason.LOG_FORK
 
+    def test_a_foreign_store_at_inception(self) -> None:
+        """A store that begins with another log's genesis is refused before anything is signed."""
+        store = MemoryLogStore()
+        open_log(store, MemoryHeadStore(), signer=log_signer(seed=2), inception=True).append(
+            [genesis(signer=log_signer(seed=2))]
+        )
+        assert refusal(lambda: open_log(store, MemoryHeadStore(), inception=True)) == Reason.LOG_FORK
+
     def test_the_key_is_named_as_the_log(self) -> None:
         """The signing key's name is the log's origin."""
         with pytest.raises(LogError) as caught:
@@ -282,6 +290,17 @@ class TestRefusesToSign:
         assert refusal(lambda: log.publish(NOW)) == Reason.LOG_FORK
         assert heads.note == signed
 
+    @pytest.mark.parametrize("place", [(0, 3), (1, 1), (2, 0)])
+    def test_a_flipped_bit_in_a_new_hash(self, place: tuple[int, int]) -> None:
+        """A stored hash that changed before signing is not signed for, at any level."""
+        store, heads = MemoryLogStore(), MemoryHeadStore()
+        log = new_log(store, heads)
+        signed = heads.note
+        log.append([change(1), change(2), change(3)])
+        store.nodes[place] = bytes([store.nodes[place][0] ^ 1]) + store.nodes[place][1:]
+        assert refusal(lambda: log.publish(NOW)) == Reason.LOG_FORK
+        assert heads.note == signed
+
     def test_a_missing_entry_in_what_is_new(self) -> None:
         """An entry that is gone from among the new ones is not signed for."""
         store = MemoryLogStore()
@@ -312,6 +331,22 @@ class TestRefusesToSign:
         heads.note = sign_checkpoint(Checkpoint(origin=ORIGIN, size=2, root=bytes(32)), log_signer())
         assert refusal(lambda: log.publish(NOW)) == Reason.LOG_FORK
         assert log.checkpoint() == before
+
+    def test_a_signer_at_the_same_moment(self) -> None:
+        """A head that another process swaps in between reading and swapping stays, and ours is not published."""
+        store, heads = MemoryLogStore(), MemoryHeadStore()
+        log = new_log(store, heads)
+        log.append([change(1)])
+        before = log.checkpoint()
+        rival = sign_checkpoint(Checkpoint(origin=ORIGIN, size=2, root=bytes(32)), log_signer())
+
+        def read_then_overtaken() -> bytes | None:
+            note, heads.note = heads.note, rival
+            return note
+
+        heads.load = read_then_overtaken  # type: ignore[method-assign]
+        assert refusal(lambda: log.publish(NOW)) == Reason.LOG_FORK
+        assert (heads.note, log.checkpoint()) == (rival, before)
 
     @pytest.mark.parametrize("note", [b"", b"garbage"])
     def test_a_damaged_head_store(self, note: bytes) -> None:
