@@ -21,8 +21,12 @@ from attestation.tlog import entry as entries
 from attestation.tlog.entry import Blob, Entry, PolicyRef, VerifierRef
 from attestation.verify import VerifiedBundle
 
+# An entry has at most 16 KiB. The whole bundle's digest stands first, so parts beyond these are still committed to.
 MAX_ENGINES: Final = 64
-MAX_PLATFORMS: Final = 64
+MAX_PLATFORMS: Final = 32
+MAX_EVIDENCE_BLOBS: Final = 12
+MAX_COLLATERAL_BLOBS: Final = 16
+MAX_CHALLENGE_BYTES: Final = 512
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 
 
@@ -54,7 +58,10 @@ def verdict_entry(
         provider_id=provider_id,
         audience=judge.audience,
         evidence=_evidence(bundle),
-        collateral=[Blob(type=_name(part.kind), sha256=part.sha256, size=len(part.data)) for part in bundle.collateral],
+        collateral=[
+            Blob(type=_name(part.kind), sha256=part.sha256, size=len(part.data))
+            for part in bundle.collateral[:MAX_COLLATERAL_BLOBS]
+        ],
         policy=PolicyRef(
             id=judge.policy.id,
             version=judge.policy.version,
@@ -66,7 +73,7 @@ def verdict_entry(
         # Under a development policy the whole verdict is worth nothing, whatever was presented.
         simulated=judge.policy.profile is Profile.DEVELOPMENT or (verified is not None and verified.claims.simulated),
         reasons=list(dict.fromkeys(reason.value for reason in reasons)),
-        challenge=bundle.challenge if len(bundle.challenge) <= 2048 else None,
+        challenge=bundle.challenge if len(bundle.challenge) <= MAX_CHALLENGE_BYTES else None,
         platforms=platforms[:MAX_PLATFORMS],
         valid_until=valid_until,
         at=at,
@@ -84,7 +91,7 @@ def _evidence(bundle: EvidenceBundle) -> list[Blob]:
     whole = Blob(type="bundle", sha256=sha256(encoded), size=len(encoded))
     parts = [
         Blob(type=f"{part.kind.value}/{_name(part.format)}", sha256=part.sha256, size=len(part.data))
-        for part in bundle.evidence
+        for part in bundle.evidence[:MAX_EVIDENCE_BLOBS]
     ]
     return [whole, *parts]
 

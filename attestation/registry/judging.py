@@ -16,7 +16,7 @@ from attestation.appraisal.finding import Finding
 from attestation.appraisal.policy import AppraisalPolicy
 from attestation.binding import Challenge
 from attestation.certificate import spki_sha256
-from attestation.errors import Malformed, MalformedEvidence, NotGenuine, Reason, SealbidError, Stale
+from attestation.errors import Malformed, MalformedEvidence, NotAcceptable, NotGenuine, Reason, SealbidError, Stale
 from attestation.registration import MAX_ENDPOINT_CHARACTERS, check_registration
 from attestation.registry.entries import MAX_ENGINES
 from attestation.registry.values import Registration
@@ -25,6 +25,7 @@ from attestation.verify import VerifiedBundle, verify_bundle
 
 _REMEDY: Final = {
     Stale: "ask for a new challenge and attest again",
+    NotAcceptable: "wait until the other lease ends, or have it revoked",
     NotGenuine: "attest with this worker's own keys, account and machine",
     MalformedEvidence: "use a worker of a version this registry knows",
 }

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An appraisal policy is data: all of it stated, nothing else accepted, known by its bytes."""
+
+import hashlib
+
+import pytest
+
+from attestation.appraisal.policy import AppraisalPolicy, read_policy
+from attestation.appraisal.reference import AnyOf, AtLeast, Exactly, Unchecked
+from attestation.binding import Profile, SuiteID
+from attestation.errors import MalformedEvidence, Reason
+from tests.support.worlds import policy_bytes
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(MalformedEvidence) as error:
+        read_policy(data)
+    assert error.value.reason is Reason.POLICY_INVALID
+    return error.value.message
+
+
+def test_shipped_policies_read_and_are_known_by_their_bytes() -> None:
+    """Both shipped policies read; a policy's digest is the SHA-256 of its file."""
+    for name, profile in (("development", Profile.DEVELOPMENT), ("production-strict", Profile.PRODUCTION)):
+        data = policy_bytes(name)
+        policy = read_policy(data)
+        assert policy.profile is profile
+        assert policy.sha256 == hashlib.sha256(data).digest()
+    assert read_policy(policy_bytes("production-strict")).unchecked() == {}
+
+
+def test_every_key_is_required() -> None:
+    """Leaving out any line of the shipped policy is an error that names what is missing."""
+    lines = policy_bytes().decode().splitlines()
+    keys = [place for place, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    assert len(keys) > 20
+    for place in keys:
+        left = [line for at, line in enumerate(lines) if at != place]
+        message = refused("\n".join(left).encode())
+        name = lines[place].partition(" = ")[0].rpartition(".")[2]
+        assert name in message or "registers" in message, (name, message)
+
+
+@pytest.mark.parametrize(
+    "extra", ["surprise = 1\n", "[tee.more]\n", "[surprise]\nx = 1\n", "[workload.simulated.registers.image.x]\n"]
+)
+def test_unknown_keys_are_refused(extra: str) -> None:
+    """A misspelt check must not pass for one: whatever is not known is an error."""
+    head, tail = policy_bytes().decode().split("[tee]", 1)
+    with pytest.raises(MalformedEvidence):
+        read_policy(f"{head}{extra if extra[0] != '[' else ''}[tee]{tail}\n{extra if extra[0] == '[' else ''}".encode())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("profile", '"staging"'),
+        ("version", "0"),
+        ("kinds", '{ unchecked = "all are welcome" }'),
+        ("kinds", '{ any_of = ["tee-of-dreams"] }'),
+        ("kinds", '{ any_of = ["simulated", "tdx"] }'),
+        ("debug", "false"),
+        ("debug", '{ unchecked = "  " }'),
+        ("debug", '{ exactly = false, unchecked = "both" }'),
+        ("measured_by", '"rtmr3"'),
+        ("lease_seconds", "3601"),
+        ("lease_seconds", "0"),
+        ("max_revocation_staleness_seconds", "3601"),
+        ("suites", "[]"),
+        ("suites", "[3]"),
+        ("suites", "[1, 1]"),
+        ("suites", "[1, 2]"),
+        ("dedicated_host", '"yes"'),
+        ("denied", "[1]"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(key: str, value: str) -> None:
+    """A value of the wrong form or out of bounds is an error naming its key."""
+    name = {"measured_by": "measured_by", "suites": "suites"}.get(key, key)
+    message = refused(policy_bytes(**{key: value}))
+    assert name in message or "allow_classical" in message or "workload.tdx" in message
+
+
+def test_classical_suite_needs_a_reason() -> None:
+    """Suite 2 is listed only together with a spelled-out reason, and the reason only together with suite 2."""
+    data = policy_bytes(suites='[1, 2]\nallow_classical = "a peer without ML-KEM"')
+    assert read_policy(data).suites == (SuiteID.MLKEM768_X25519, SuiteID.X25519)
+    assert "allow_classical" in refused(policy_bytes(suites='[1]\nallow_classical = "for no suite"'))
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"id = ", b"[" * 5000, b"a" * (300 << 10)])
+def test_garbage_is_refused_not_crashed_on(data: bytes) -> None:
+    """Bytes that are no TOML, nest without end or are too many are an error like any other."""
+    refused(data)
+
+
+def test_ruling_27_no_production_policy_can_accept_simulated() -> None:
+    """The profile is in the bytes: a production policy that lists `simulated` or debug does not read."""
+    assert "simulated" in refused(policy_bytes(profile='"production"'))
+    strict = policy_bytes("production-strict")
+    assert read_policy(strict).sha256 != read_policy(policy_bytes()).sha256
+    assert "devices" in refused(policy_bytes("production-strict", devices='{ unchecked = "any" }'))
+    assert "debug" in refused(policy_bytes("production-strict", debug='{ unchecked = "while testing" }'))
+    assert "debug" in refused(policy_bytes("production-strict", debug="{ any_of = [false, true] }"))
+
+
+def test_ruling_28_a_production_policy_says_how_the_workload_is_measured() -> None:
+    """Every allowed kind names the register that measures the worker's code, with values for it."""
+    assert "measured_by" in refused(
+        policy_bytes("production-strict").replace(b'measured_by = "launch"', b'measured_by = "guest"')
+    )
+    unmeasured = policy_bytes("production-strict", **{"registers.rtmr3": '{ unchecked = "later" }'})
+    assert "workload.tdx.registers.rtmr3" in refused(unmeasured)
+    without = policy_bytes("production-strict").split(b"[workload.sgx]")
+    rest = without[1].split(b"[code]")[1]
+    assert "workload.sgx" in refused(without[0] + b"[code]" + rest)
+
+
+def test_reference_values() -> None:
+    """Each form accepts what it says and nothing else; booleans are not integers."""
+    assert Exactly(False).accepts(claim=False)
+    assert not Exactly(False).accepts(0)
+    assert AnyOf(("a", "b")).accepts("b")
+    assert not AnyOf(()).accepts("")
+    assert AtLeast(3).accepts(3)
+    assert not AtLeast(1).accepts(True)
+    assert not AtLeast(1).accepts("2")
+    assert Unchecked("why").accepts("anything")
+    assert Unchecked("why").want() == "unchecked: why"
+
+
+def test_unchecked_reasons_are_printed() -> None:
+    """What a policy leaves unchecked comes with its reason."""
+    policy: AppraisalPolicy = read_policy(policy_bytes())
+    assert set(policy.unchecked()) == {"code.engines", "code.config", "platform.allowed"}
+    assert all(policy.unchecked().values())
