@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keysets, challenges and key bindings: what a TEE's evidence is bound to (docs/spec.md, 2 and 3).
+"""Keysets, challenges and key bindings: what a TEE's evidence is bound to (docs/spec.md, 3).
 
     keys -> keyset_id -> device_nonce -> device reports -> KeyBinding -> the slot each TEE offers
 

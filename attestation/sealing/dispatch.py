@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dispatch: what the gateway promises a worker for one attempt, under a tag of the control session (docs/spec.md, 8.1).
+"""Dispatch: what the gateway promises a worker for one attempt, under a tag of the control session (docs/spec.md, 5.5).
 
     tag = HMAC-SHA256(Exp(prk_control, "dispatch key", "", 32), L("dispatch") || dispatch)
     dd  = H(L("dispatch") || dispatch)                              the worker signs dd in its half

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signed errors: a worker's refusals that a sender may believe (docs/spec.md, 8.3).
+"""Signed errors: a worker's refusals that a sender may believe (docs/spec.md, 7.5).
 
     COSE_Sign1(receipt key, "sealbid/1 error") over {0: reason tstr, 1: session_id, 2: hh, 3: keyset_id}
 

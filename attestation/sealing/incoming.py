@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opening one wrapped request at the worker (docs/spec.md, 5.4 and 8.2).
+"""Opening one wrapped request at the worker (docs/spec.md, 5.4 and 5.5).
 
     1 dispatch  its tag verifies under a control session granted on this transport, by this gateway
     2 header    parses, and is the one the dispatch names; so are session, counter and key

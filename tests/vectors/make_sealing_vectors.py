@@ -88,7 +88,7 @@ BINDING = KeyBinding(
 
 
 def identity() -> dict[str, Any]:
-    """Keyset, challenge, binding and slots (spec 2 and 3)."""
+    """Keyset, challenge, binding and slots (spec 3)."""
     development = dataclasses.replace(BINDING, profile=Profile.DEVELOPMENT)
     return {
         "keyset": KEYSET.encode(),
@@ -170,7 +170,7 @@ def answer(opened: OpenedCall, status: WorkerStatus) -> tuple[list[bytes], Worke
 
 
 def call(suite: SuiteID, method: Method, status: WorkerStatus) -> dict[str, Any]:
-    """One request from the session to the halves (spec 4 to 9)."""
+    """One request from the session to the halves (spec 4 to 7 and 9)."""
     entropy = FixedEntropy(f"vector {int(suite)} {int(method)} {int(status)}")
     key = attested(KEYSET, suite, policy_sha256=digest("policy"))
     with patch("attestation.sealing.session.seal", fixed_seal):
@@ -270,7 +270,7 @@ def receipt_part(half: WorkerHalf, dispatch_sha256: bytes, request_id: bytes) ->
 
 
 def signatures() -> dict[str, Any]:
-    """A batch of three halves and every signed error (spec 8.3 and 9.4)."""
+    """A batch of three halves and every signed error (spec 7.5 and 9.4)."""
     opened = [call(SuiteID.X25519, Method.INFER, status)["worker_half"] for status in (WorkerStatus.OK,) * 3]
     halves = [dataclasses.replace(WorkerHalf.decode(half), seq=seq).encode() for seq, half in enumerate(opened)]
     signed = batch.sign_batch(RECEIPT_KEY, batch.WORKER_HALF, halves)
