@@ -112,6 +112,13 @@ class TestPromises:
         log = new_log()
         assert log.publish(NOW) == log.publish(NOW) == log.checkpoint()
 
+    def test_publishing_again_writes_nothing(self) -> None:
+        """Without new entries neither store is written, so that an idle log costs no disk."""
+        store, heads = MemoryLogStore(), MemoryHeadStore()
+        log = new_log(store, heads)
+        store.fail["publish"] = heads.fail["swap"] = "before"
+        assert log.publish(NOW) == heads.note
+
     def test_no_proof_before_its_checkpoint(self) -> None:
         """An entry that no published checkpoint covers has no proof yet."""
         log = new_log()
