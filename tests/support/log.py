@@ -2,11 +2,12 @@
 """Logs for tests: memory stores that fail on demand, factories of entries, and a check of a whole log from outside."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.errors import Reason
@@ -169,6 +170,31 @@ def verdict(*, worker_id: bytes = b"\x57" * 32, passed: bool = True, simulated: 
         tls_spki_sha256=b"\x74" * 32,
         valid_until=NOW + timedelta(hours=1) if passed else None,
     )
+
+
+# ---- questions asked of a log ----------------------------------------------------------------------------------------
+
+
+def refusal(call: Callable[[], object]) -> Reason:
+    """The reason the log refuses a call with; fails the test if it does not."""
+    with pytest.raises(LogError) as caught:
+        call()
+    return caught.value.reason
+
+
+def head_of(note: bytes | None) -> Checkpoint:
+    """The checkpoint of a note of the test log, its signature checked."""
+    return open_checkpoint(note or b"", origin=ORIGIN, log_key=log_signer().verifier, policy=NO_WITNESSES)
+
+
+def grow(log: EvidenceLog, size: int) -> bytes:
+    """Appends entries up to `size`, in batches of different lengths, and publishes."""
+    batch = 1
+    while log.size() < size:
+        count = min(batch, size - log.size())
+        log.append([change(log.size() + extra) for extra in range(count)])
+        batch = batch % 7 + 1
+    return log.publish(NOW)
 
 
 # ---- the whole log, from outside -------------------------------------------------------------------------------------
