@@ -16,10 +16,14 @@ from attestation.codec.cbor import decode_map
 from attestation.codec.fields import U32_MAX, octets, uint
 from attestation.codec.labels import equal, hmac_sha256, label, sha256
 from attestation.errors import Malformed, Reason, Tampered
+from attestation.sealing.digest_fields import DigestFields
 
 LABEL: Final = "sealbid/dispatch/1"
 MAX_DISPATCH_BYTES: Final = 1024
 _DISPATCH: Final = label("dispatch")
+_DIGESTS: Final = DigestFields(
+    "dispatch", "header_sha256", "session_id", "award_sha256", "offer_id", "gateway_id", "key_id"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,7 @@ class Dispatch:
     deadline_ms: int
 
     def __post_init__(self) -> None:
-        for name in ("header_sha256", "session_id", "award_sha256", "offer_id", "gateway_id", "key_id"):
-            octets(getattr(self, name), f"dispatch.{name}", 32)
+        _DIGESTS.check(self)
         uint(self.counter, "dispatch.counter")
         uint(self.attempt, "dispatch.attempt", U32_MAX)
         uint(self.price_nanos, "dispatch.price_nanos")

@@ -16,13 +16,15 @@ from attestation.codec.cbor import Item, decode_map
 from attestation.codec.fields import array, octets, uint
 from attestation.codec.labels import sha256
 from attestation.errors import Malformed
+from attestation.sealing.digest_fields import DigestFields
 
 WORKER_HALF_LABEL: Final = "sealbid/worker-half/1"
 GATEWAY_HALF_LABEL: Final = "sealbid/gateway-half/1"
 MAX_ATTEMPTS: Final = 64
 MAX_HALF_BYTES: Final = 4096
 
-_WORKER_DIGESTS: Final = (
+_WORKER_DIGESTS: Final = DigestFields(
+    "worker_half",
     "worker_id",
     "keyset_id",
     "binding_digest",
@@ -81,15 +83,16 @@ class WorkerHalf:
     seq: int
 
     def __post_init__(self) -> None:
-        for name in _WORKER_DIGESTS:
-            octets(getattr(self, name), f"worker_half.{name}", 32)
-        for name in ("units", "started", "ended", "seq"):
-            uint(getattr(self, name), f"worker_half.{name}")
+        _WORKER_DIGESTS.check(self)
+        uint(self.units, "worker_half.units")
+        uint(self.started, "worker_half.started")
+        uint(self.ended, "worker_half.ended")
+        uint(self.seq, "worker_half.seq")
 
     def encode(self) -> bytes:
         """The canonical bytes."""
         items: dict[int, Item] = {0: WORKER_HALF_LABEL}
-        items.update(enumerate((getattr(self, name) for name in _WORKER_DIGESTS), start=1))
+        items.update(enumerate(_WORKER_DIGESTS.read(self), start=1))
         items.update({11: self.units, 12: int(self.status), 13: self.started, 14: self.ended, 15: self.seq})
         return cbor.encode(items)
 

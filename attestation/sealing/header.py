@@ -12,7 +12,7 @@ from typing import Final, Self
 from attestation.codec import cbor
 from attestation.codec.cbor import Item, decode_map
 from attestation.codec.fields import U16_MAX, octets, text, uint
-from attestation.codec.labels import labelled_sha256
+from attestation.codec.labels import label, sha256
 from attestation.errors import Malformed
 from attestation.sealing.schedule import TAG_BYTES
 
@@ -24,6 +24,7 @@ MAX_CONSTRAINTS_BYTES: Final = 4096
 MAX_HEADER_BYTES: Final = 8192
 NO_CONSTRAINTS: Final = cbor.encode({})
 REQUEST_ID_BYTES: Final = 16
+_REQUEST: Final = label("request")
 
 
 class Method(IntEnum):
@@ -72,15 +73,17 @@ class Header:
     limits: RequestLimits
     salt: bytes
     cek_commit: bytes
-    _encoded: bytes = field(init=False, repr=False, compare=False)
+    _encoded: bytes = field(default=b"", repr=False, compare=False)
     _digest: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         octets(self.request_id, "header.request_id", REQUEST_ID_BYTES)
         octets(self.salt, "header.salt", 16)
         octets(self.cek_commit, "header.cek_commit", 32)
-        object.__setattr__(self, "_encoded", self._canonical())
-        object.__setattr__(self, "_digest", labelled_sha256("request", self._encoded))
+        # Decoding passes the bytes as received, which strict CBOR has shown to be the only ones of this value.
+        encoded = self._encoded or self._canonical()
+        object.__setattr__(self, "_encoded", encoded)
+        object.__setattr__(self, "_digest", sha256(_REQUEST + encoded))
 
     def _canonical(self) -> bytes:
         limits = self.limits
@@ -129,6 +132,7 @@ class Header:
             ),
             salt=octets(items[9], "header.salt"),
             cek_commit=octets(items[10], "header.cek_commit"),
+            _encoded=data,
         )
 
     @property

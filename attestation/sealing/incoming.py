@@ -17,7 +17,7 @@ from datetime import datetime
 
 from attestation.codec.labels import labelled_sha256
 from attestation.errors import Reason, SealingError
-from attestation.sealing.dispatch import Dispatch, check_tag
+from attestation.sealing.dispatch import Dispatch, check_tag, digest_of
 from attestation.sealing.grant import GrantedTransport
 from attestation.sealing.halves import WorkerHalf, WorkerStatus
 from attestation.sealing.header import Header
@@ -130,7 +130,7 @@ def open_call(
     return OpenedCall(
         header=header,
         dispatch=dispatch,
-        dispatch_sha256=dispatch.digest,
+        dispatch_sha256=digest_of(call.dispatch),
         request=request,
         response=ResponseSealer(keys, method=header.limits.method, quantum=header.limits.resp_quantum),
     )

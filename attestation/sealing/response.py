@@ -2,7 +2,7 @@
 """The sealed response of one worker to one attempt (docs/spec.md, 7).
 
     INFER   data+ trailer  |  error trailer                padded as one message
-    STREAM  data* [error] trailer                           every frame one quantum, its data a chunk (`stream`)
+    STREAM  data* trailer  |  data* error trailer           every frame one quantum, its data a chunk (`stream`)
     error   = CBOR {0: reason tstr, 1: message tstr}        one quantum
     trailer = CBOR {0: status, 1: worker half}              one quantum, the only final frame
 

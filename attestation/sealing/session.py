@@ -136,8 +136,20 @@ class SenderSession:
     libraries hand out immutable bytes.
     """
 
-    __slots__ = ("_closed", "_established", "_getpid", "_guard", "_info", "_next", "_pid", "_prk", "_started", "key",
-                 "session_id")  # fmt: skip
+    __slots__ = (
+        "_closed",
+        "_dispatch_key",
+        "_established",
+        "_getpid",
+        "_guard",
+        "_info",
+        "_next",
+        "_pid",
+        "_prk",
+        "_started",
+        "key",
+        "session_id",
+    )
 
     def __init__(
         self,
@@ -170,6 +182,7 @@ class SenderSession:
         ciphertext = seal(key.suite, key.public_key, info, secret)
         self.session_id = schedule.session_id(info, ciphertext)
         self._prk = schedule.session_prk(self.session_id, secret)
+        self._dispatch_key = schedule.dispatch_key(self._prk)
         self._established: tuple[bytes, bytes] | None = (info, ciphertext)
         self._next = 1
         self._closed = False
@@ -197,7 +210,7 @@ class SenderSession:
         """Ends the session and lets go of its secret. Openers of calls under way keep their own keys."""
         self._closed = True
         self._established = None
-        self._prk = b""
+        self._prk = self._dispatch_key = b""
 
     def grant(self, gateway_key: Ed25519PrivateKey, *, expires: int) -> bytes:
         """The gateway's signature that this control session is its own: the first message on a transport.
@@ -268,7 +281,7 @@ class SenderSession:
             key_id=ref.key_id,
             deadline_ms=deadline_ms,
         ).encode()
-        tag = authenticate(schedule.dispatch_key(self._prk), data)
+        tag = authenticate(self._dispatch_key, data)
         return SignedDispatch(dispatch=data, tag=tag, digest=digest_of(data))
 
     __reduce__ = schedule.refuse_copy

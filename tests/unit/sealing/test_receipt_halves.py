@@ -204,7 +204,7 @@ def test_limits_out_of_form_cannot_be_made(changes: dict[str, Any]) -> None:
 def test_a_session_may_not_ask_for_more_than_its_role(role: Role) -> None:
     """65,536 requests for a gateway, 256 for a client, at least one."""
     info = session_info()
-    assert dataclasses.replace(info, role=role, max_requests=role.max_requests)
+    assert dataclasses.replace(info, role=role, max_requests=role.max_requests).role is role
     for wrong in (0, role.max_requests + 1):
         with pytest.raises(Malformed):
             dataclasses.replace(info, role=role, max_requests=wrong)
@@ -253,7 +253,7 @@ def test_another_place_in_the_batch_is_refused() -> None:
     proof = sign_batch(key, WORKER_HALF, halves).proof(2)
     for changes in ({"index": 3}, {"size": 2, "index": 1}, {"path": proof.path[:-1]}, {"path": (*proof.path, D["a"])}):
         with pytest.raises(NotGenuine):
-            verify_half(halves[2], dataclasses.replace(proof, **changes), public_key=public, purpose=WORKER_HALF)  # type: ignore[arg-type]
+            verify_half(halves[2], dataclasses.replace(proof, **changes), public_key=public, purpose=WORKER_HALF)
 
 
 def test_a_path_that_fits_several_sizes_serves_only_the_signed_one() -> None:

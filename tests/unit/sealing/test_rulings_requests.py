@@ -157,7 +157,7 @@ def test_ruling_11_a_wrap_of_another_content_key_is_refused_before_any_frame(gat
 def test_ruling_12_a_half_about_another_call_is_refused(gateway: GatewaySide, name: str) -> None:
     """Every field of the half that the sender knows must be its own."""
     sent = gateway.send()
-    frames = gateway.worker.answer(gateway.open(sent), b"answer", **{name: b"x" * 32})
+    frames = gateway.worker.answer(gateway.open(sent), b"answer", **{name: b"x" * 32})  # type: ignore[arg-type]
     with pytest.raises(SealingError, match=name) as raised:
         receive(sent, frames)
     assert reason_of(raised) is Reason.RECEIPT_INVALID

@@ -10,6 +10,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing_extensions import override
 
 from attestation.binding import SuiteID
 from attestation.errors import Malformed, NotGenuine, Reason, Replayed, SealingError, Tampered
@@ -115,6 +116,7 @@ class CountingKey(HPKEKeyPair):
 
     opened = 0
 
+    @override
     def open(self, info: bytes, ciphertext: bytes) -> bytes:
         """Counts."""
         type(self).opened += 1

@@ -25,7 +25,8 @@ CALLS = ["unary_suite1.json", "unary_suite2.json", "error_suite2.json", "stream_
 
 def load(name: str) -> dict[str, Any]:
     """A vector file with its hex turned into bytes."""
-    return _bytes(json.loads((FOLDER / name).read_text()))
+    found: dict[str, Any] = _bytes(json.loads((FOLDER / name).read_text()))
+    return found
 
 
 def _bytes(value: Any) -> Any:
@@ -102,9 +103,9 @@ def test_sessions_and_wraps_follow_from_the_written_formulas(name: str) -> None:
     c, hh = u64(v["counter"]), digest("request", v["header"])
     session_id = digest("session", lp(v["info"]) + lp(v["ct"]))
     prk = hmac.digest(session_id, v["secret"], "sha256")
-    header = cbor.decode_map(v["header"], "sealbid/request/1", 14)
+    header: Any = cbor.decode_map(v["header"], "sealbid/request/1", 14)
     assert (v["hh"], v["session_id"]) == (hh, session_id)
-    assert header[10] == derive(v["cek"], "cek commit", header[1] + header[9])  # type: ignore[operator]
+    assert header[10] == derive(v["cek"], "cek commit", header[1] + header[9])
     wrapped = AESGCM(derive(prk, "wrap key", c + hh)).encrypt(bytes(12), v["cek"], label("wrap") + session_id + c + hh)
     assert v["wrap"] == wrapped
     tag = hmac.digest(derive(prk, "dispatch key", b""), label("dispatch") + v["dispatch"], "sha256")
@@ -164,7 +165,8 @@ def test_signatures_verify_over_the_written_structure() -> None:
     v = load("signatures.json")
     left = [hashlib.sha256(b"\0" + half).digest() for half in v["halves"]]
     root = hashlib.sha256(b"\1" + hashlib.sha256(b"\1" + left[0] + left[1]).digest() + left[2]).digest()
-    protected, unprotected, payload, signature = cbor.decode(v["batch"])  # type: ignore[misc,str-unpack]
+    batch: Any = cbor.decode(v["batch"])
+    protected, unprotected, payload, signature = batch
     assert (protected, unprotected, payload) == (bytes.fromhex("a10127"), {}, b"\0\0\0\3" + root)
     signed = cbor.encode(["Signature1", protected, b"sealbid/1 worker-half", payload])
     Ed25519PublicKey.from_public_bytes(v["receipt_key"]).verify(signature, signed)
