@@ -169,7 +169,7 @@ def _credential(item: object, where: str) -> tuple[bytes, Credential]:
         raise SettingsError(f"{where} name is not lower-case letters, digits, dot, dash and underscore, at most 64")
     if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
         raise SettingsError(f"{where} sha256 is not 64 lower-case hex digits")
-    if not isinstance(roles, list) or not roles or any(role not in set(Role) for role in roles):
+    if not isinstance(roles, list) or not roles or any(role not in list(Role) for role in roles):
         raise SettingsError(f"{where} roles are not a list among {', '.join(Role)}")
     return bytes.fromhex(digest), Credential(name=name, roles=frozenset(Role(role) for role in roles))
 
