@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -31,6 +32,7 @@ OFFER = hashlib.sha256(b"offer").digest()
 AWARD = hashlib.sha256(b"award").digest()
 BINDING = hashlib.sha256(b"binding").digest()
 ENGINE = hashlib.sha256(b"engine").digest()
+_GATEWAYS = count()
 BOTH_SUITES = (SuiteID.MLKEM768_X25519, SuiteID.X25519)
 
 
@@ -210,7 +212,7 @@ class GatewaySide:
     def draw(self, size: int) -> bytes:
         """Entropy: fixed where the test wants it."""
         if self.entropy is None:
-            self.entropy = FixedEntropy(f"gateway {id(self)}")
+            self.entropy = FixedEntropy(f"gateway {next(_GATEWAYS)}")
         return self.entropy(size)
 
     def open_session(self, role: Role = Role.GATEWAY, **changes: object) -> SenderSession:
