@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gateway refuses, and what the caller may do next.
 
-    GatewayError
-    ├─ Unauthenticated      present another credential
-    ├─ Denied               ask for the role or the quota
-    ├─ InvalidRequest       mend the request; the field is named
-    ├─ NoCapacity           retry later, or widen the limits the counts name
-    ├─ BudgetExceeded       raise the budget
-    ├─ WorkerFailed         retry; every worker that could be tried failed
-    └─ DeadlineTooShort     retry with more time
+GatewayError
+├─ Unauthenticated      present another credential
+├─ Denied               ask for the role or the quota
+├─ InvalidRequest       mend the request; the field is named
+├─ NoCapacity           retry later, or widen the limits the counts name
+├─ BudgetExceeded       raise the budget
+├─ WorkerFailed         retry; every worker that could be tried failed
+└─ DeadlineTooShort     retry with more time
 """
 
 from collections.abc import Mapping

@@ -295,7 +295,7 @@ class InferenceFlow:
         if failure.reason is Reason.DEADLINE_EXCEEDED or not self._milliseconds_left(journey.call):
             self._conclude(journey, Ending.FAILED, Reason.DEADLINE_EXCEEDED)
             raise DeadlineTooShort(Reason.DEADLINE_EXCEEDED, "deadline is over, want an answer within it") from failure
-        spent = max(len(journey.attempts), len(journey.excluded)) >= self._bounds.max_attempts
+        spent = len(journey.attempts) >= self._bounds.max_attempts
         if spent or journey.released or not failure.before_first_byte:
             self._conclude(journey, Ending.FAILED, failure.reason)
             raise failure

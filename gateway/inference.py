@@ -3,8 +3,8 @@
 
 Every answer carries its receipt: in the response's parameters (`sealbid-receipt`, hex) and, for unary calls, in the
 trailing metadata (`sealbid-receipt-bin`, with worker, price, charge and attempts). A refused unary call is a gRPC
-status with `google.rpc.ErrorInfo`. On a stream one bad request does not end its neighbours: it is answered in place by a
-response with an error message and the parameter `sealbid-reason`; requests of one stream are served in order.
+status with `google.rpc.ErrorInfo`. On a stream one bad request does not end its neighbours: it is answered in place
+by a response with an error message and the parameter `sealbid-reason`; requests of one stream are served in order.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -57,9 +57,9 @@ class InferenceService:
         self._version = version
         self._max_response_bytes = max_response_bytes
 
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+    def handler(self) -> grpc.GenericRpcHandler:
         """The service's methods, by name: payloads stay bytes, since the flow seals them as they came."""
-        unary = {
+        unary: dict[str, Callable[[Any], Message]] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
             "ModelReady": self._model_ready,

@@ -39,15 +39,12 @@ class MarketService(market_pb2_grpc.MarketServiceServicer):
         catalog: Catalog,
         authenticator: Authenticator,
         clock: Callable[[], datetime],
-        changed: Callable[[], None],
     ) -> None:
-        """`changed` is told after every accepted change, so that the book's next snapshot gets committed."""
         self._market = market
         self._attested = attested
         self._catalog = catalog
         self._authenticator = authenticator
         self._clock = clock
-        self._changed = changed
 
     @override
     async def PlaceOffer(
@@ -57,7 +54,6 @@ class MarketService(market_pb2_grpc.MarketServiceServicer):
             credential = self._authenticator.require(context, Role.PROVIDER)
             self._check_engine(peek_offer(request.offer))
             placed = self._market.place_offer(request.offer, self._own(credential), now=self._clock())
-            self._changed()
             if isinstance(placed, Equivocation):
                 message = f"offer sequence {placed.seq} has two contents, want one; both offers are gone"
                 await abort(context, SealbidError(Reason.OFFER_INVALID, message))
@@ -76,7 +72,6 @@ class MarketService(market_pb2_grpc.MarketServiceServicer):
             if eligible is None:
                 raise Stale(Reason.NOT_FOUND, "offer is not in the book, want one that stands")
             self._market.withdraw_offer(request.withdrawal, eligible)
-            self._changed()
         except SealbidError as error:
             await abort(context, error)
         return market_pb2.WithdrawOfferResponse()
@@ -95,8 +90,8 @@ class MarketService(market_pb2_grpc.MarketServiceServicer):
 
     def _check_engine(self, offer: Offer) -> None:
         """An attested engine is some engine; only the configuration says which ones answer to a model's name."""
-        if not self._catalog.serves(offer.model, offer.engine):
-            engine = offer.engine.hex()
+        if not self._catalog.serves(offer.model, offer.engine_sha256):
+            engine = offer.engine_sha256.hex()
             raise SealbidError(Reason.OFFER_INVALID, f"offer engine is {engine}, want one configured for its model")
 
     def _own(self, credential: Credential) -> Attested:

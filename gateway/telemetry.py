@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from attestation.binding import Profile
 from gateway.request import Outcome
+from gateway.statistics import Statistics
 
 _LOG = logging.getLogger("sealbid.gateway")
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -24,7 +25,8 @@ def profile_name(profile: Profile) -> str:
 class Telemetry:
     """The gateway's instruments on an injected registry."""
 
-    def __init__(self, *, registry: CollectorRegistry, profile: Profile) -> None:
+    def __init__(self, *, registry: CollectorRegistry, profile: Profile, statistics: Statistics) -> None:
+        self._statistics = statistics
         self.profile = profile_name(profile)
         self._requests = Counter(
             "sealbid_gateway_requests_total",
@@ -50,6 +52,27 @@ class Telemetry:
             "sealbid_gateway_workers", "Attested workers with a live link.", ("profile",), registry=registry
         )
 
+        self._dispatch = Counter(
+            "sealbid_gateway_dispatch_total",
+            "Links, sessions and calls by what happened to them.",
+            ("event", "profile"),
+            registry=registry,
+        )
+        self._journal = Counter(
+            "sealbid_gateway_journal_total",
+            "Receipts and halves by what became of them.",
+            ("event", "profile"),
+            registry=registry,
+        )
+
+    def dispatch(self, event: str) -> None:
+        """Something happened to a link, a session or a call."""
+        self._dispatch.labels(event, self.profile).inc()
+
+    def journal(self, event: str, count: int) -> None:
+        """Something became of receipts or halves. Called from the journal's thread too."""
+        self._journal.labels(event, self.profile).inc(count)
+
     def started(self) -> None:
         """A request was admitted."""
         self._running.labels(self.profile).inc()
@@ -68,6 +91,7 @@ class Telemetry:
 
     def concluded(self, outcome: Outcome, reason: str) -> None:
         """An awarded request ended; `reason` is OK or a reason code."""
+        self._statistics.count(outcome)
         seconds = (outcome.ended - outcome.started).total_seconds()
         self._requests.labels(outcome.model, reason, self.profile).inc()
         self._seconds.labels(outcome.model, self.profile).observe(seconds)

@@ -25,8 +25,6 @@ from sealbid_wire.registry.v1 import registry_pb2, registry_pb2_grpc
 
 from attestation import logs
 from attestation.appraisal.policy import MAX_POLICY_BYTES, AppraisalPolicy, read_policy
-from attestation.binding import Profile
-from attestation.claims import TEEKind
 from attestation.errors import SealbidError, SettingsError
 from attestation.registry.rates import Rates
 from attestation.registry.registry import Registry
@@ -39,11 +37,11 @@ from attestation.server.log_service import LogService
 from attestation.server.registry_service import Changes, RegistryService
 from attestation.server.state import LOG_DATABASE, STORE_DATABASE, read_file, read_keys
 from attestation.server.telemetry import Telemetry
-from attestation.tee.interface import Verifiers
 from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.policy import NO_WITNESSES
 from attestation.tlog.sequencer import EvidenceLog
 from attestation.tlog.sqlmodel_store import SQLiteLogStore
+from attestation.verifiers import verifiers_for
 from attestation.wire.client import MAX_MESSAGE_BYTES
 
 PURGE_SECONDS: Final = 60.0
@@ -126,15 +124,6 @@ async def running(
         async with _listening(settings, registry, log, accounts, telemetry) as address:
             _announce(address, policy)
             yield RunningRegistry(address=address, registry=registry, log=log, telemetry=telemetry)
-
-
-def verifiers_for(profile: Profile) -> Verifiers:
-    """The verifiers a process of this profile has: none but SIMULATED exist yet, and that only for development."""
-    if profile is Profile.PRODUCTION:
-        return {}
-    from attestation.simulated.verifier import SimulatedVerifier  # absent from production images
-
-    return {TEEKind.SIMULATED: SimulatedVerifier()}
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attestation.rpc.auth import Role, new_api_key
+from gateway.identity import load_identity
 from sealbid.demo.processes import Processes, free_port
 
 ORIGIN = "registry.sealbid.invalid/evidence"
@@ -42,8 +43,8 @@ class WorkerPlan:
     models: tuple[str, ...]
     dials: bool = False
     """True when the worker dials the gateway instead of being dialled."""
-    image: str | None = None
-    """Another image than the policy's reference value; None for the good one."""
+    image: str = ""
+    """Name of another worker image than the one the policy accepts; empty for the good one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,8 @@ class Deployment:
         self.gateway_links = f"127.0.0.1:{free_port()}"
         self.metrics = f"127.0.0.1:{free_port()}"
         self.endpoints = {worker.name: f"127.0.0.1:{free_port()}" for worker in plan.workers}
+        self.advertised: dict[str, str] = {}
+        """Where gateways are told to dial a worker, if not where it listens."""
         self.processes = Processes(self.root / "logs", environment=plan.environment)
 
     @property
@@ -180,4 +183,44 @@ api_key_file = "keys/gateway.key"
 """
 
     def _worker_toml(self, worker: WorkerPlan) -> str:
-        raise KeyError(worker.name)
+        models = ", ".join(
+            f'{{ source = "{self.plan.models[name].source}", name = "{name}" }}' for name in worker.models
+        )
+        offers = "".join(
+            f"""
+[[offers]]
+model = "{name}"
+ask_nanos = {worker.ask_nanos}
+region = "{REGION}"
+slots = {worker.slots}
+latency_ms = {worker.latency_ms}
+"""
+            for name in worker.models
+        )
+        return f"""\
+provider = "{worker.name}"
+trust_file = "registry/trust.toml"
+models = [{models}]
+gateways_seconds = 0.5
+drain_seconds = 10.0
+{self._way_in(worker)}
+[registry]
+address = "{self.registry}"
+api_key_file = "keys/{worker.name}.key"
+
+[[markets]]
+address = "{self.gateway}"
+api_key_file = "keys/{worker.name}.key"
+
+[attester]
+kind = "simulated"
+simulated = {{ cpu = "{worker.name}-cpu-0", image = "{worker.image}" }}
+{offers}"""
+
+    def _way_in(self, worker: WorkerPlan) -> str:
+        """Who dials whom: a worker that dials must know which gateway to expect."""
+        if not worker.dials:
+            endpoint = self.endpoints[worker.name]
+            return f'listen = "{endpoint}"\nadvertise = "{self.advertised.get(worker.name, endpoint)}"\n'
+        gateway_id = load_identity(self.root / "gateway", entropy=os.urandom).gateway_id
+        return f'dial = [{{ address = "{self.gateway_links}", gateway_id = "{gateway_id.hex()}" }}]\n'

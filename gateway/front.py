@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public listener: Open Inference Protocol, offers, receipts, health and reflection on one port.
+
+Plaintext only on loopback, or where the settings give a reason. Client certificates are asked for where a CA is named.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import grpc
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from prometheus_client import CollectorRegistry, start_http_server
+from sealbid_oip.descriptor import FILE_DESCRIPTOR_SET
+from sealbid_oip.service import SERVICE
+from sealbid_wire.market.v1 import market_pb2, market_pb2_grpc
+from sealbid_wire.receipt.v1 import receipt_pb2, receipt_pb2_grpc
+
+from attestation.errors import SettingsError
+from attestation.rpc.auth import is_loopback
+from gateway.config import GatewaySettings
+from gateway.inference import InferenceService
+from gateway.marketplace import MarketService
+from gateway.receipts.service import ReceiptService
+
+_OVERHEAD_BYTES: Final = 64 << 10
+_MAX_PEM_BYTES: Final = 1 << 20
+_NAMES: Final = (
+    SERVICE,
+    market_pb2.DESCRIPTOR.services_by_name["MarketService"].full_name,
+    receipt_pb2.DESCRIPTOR.services_by_name["ReceiptService"].full_name,
+)
+
+
+class Front:
+    """One `grpc.aio` server with everything callers, providers and auditors use."""
+
+    def __init__(
+        self,
+        *,
+        settings: GatewaySettings,
+        inference: InferenceService,
+        offers: MarketService,
+        receipts: ReceiptService,
+    ) -> None:
+        limits = settings.limits
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", limits.max_request_bytes + _OVERHEAD_BYTES),
+                ("grpc.max_send_message_length", limits.max_response_bytes + _OVERHEAD_BYTES),
+                ("grpc.so_reuseport", 0),
+            ]
+        )
+        self._server.add_generic_rpc_handlers((inference.handler(),))
+        market_pb2_grpc.add_MarketServiceServicer_to_server(offers, self._server)
+        receipt_pb2_grpc.add_ReceiptServiceServicer_to_server(receipts, self._server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        _reflect(self._server)
+        self.address: Final = _bind(self._server, settings)
+
+    async def start(self) -> None:
+        """Begins to accept."""
+        for name in ("", *_NAMES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    async def stop(self, seconds: float) -> None:
+        """Takes no new requests and gives those under way `seconds`."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(seconds)
+
+
+def serve_metrics(address: str, metrics: CollectorRegistry) -> Callable[[], None]:
+    """Serves Prometheus metrics over HTTP on a thread of its own; call the result to stop."""
+    host, _, port = address.rpartition(":")
+    server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=metrics)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
+
+
+def _reflect(server: grpc.aio.Server) -> None:
+    """One pool for reflection alone: the protocol's messages live in a private one, the rest in the default."""
+    pool = DescriptorPool()
+    files = list(FileDescriptorSet.FromString(FILE_DESCRIPTOR_SET).file)
+    for module in (market_pb2, receipt_pb2, health_pb2, reflection_pb2):
+        file = FileDescriptorProto()
+        module.DESCRIPTOR.CopyToProto(file)
+        files.append(file)
+    for file in files:
+        pool.AddSerializedFile(file.SerializeToString())
+    names = (*_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server, pool=pool)
+
+
+def _bind(server: grpc.aio.Server, settings: GatewaySettings) -> str:
+    host, _, _port = settings.listen.rpartition(":")
+    if settings.tls is not None:
+        port = server.add_secure_port(settings.listen, _credentials(settings))
+    elif is_loopback(settings.listen) or settings.insecure_plaintext:
+        port = server.add_insecure_port(settings.listen)
+    else:
+        want = "tls, loopback, or a reason in insecure_plaintext"
+        raise SettingsError(f"listen {settings.listen} is plaintext beyond loopback, want {want}")
+    return f"{host}:{port}"
+
+
+def _credentials(settings: GatewaySettings) -> grpc.ServerCredentials:
+    assert settings.tls is not None
+    pair = (_pem(settings.tls.key, "tls.key"), _pem(settings.tls.certificate, "tls.certificate"))
+    if settings.tls.client_ca is None:
+        return grpc.ssl_server_credentials([pair])
+    roots = _pem(settings.tls.client_ca, "tls.client_ca")
+    return grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=True)
+
+
+def _pem(path: Path, name: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{name} cannot be read: {error.strerror}") from None
+    if len(data) > _MAX_PEM_BYTES:
+        raise SettingsError(f"{name} has {len(data)} bytes, want at most {_MAX_PEM_BYTES}")
+    return data
