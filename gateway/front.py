@@ -96,7 +96,7 @@ def _reflect(server: grpc.aio.Server) -> None:
         module.DESCRIPTOR.CopyToProto(file)
         files.append(file)
     for file in files:
-        pool.AddSerializedFile(file.SerializeToString())
+        pool.AddSerializedFile(file.SerializeToString())  # type: ignore[no-untyped-call]  # protobuf leaves it untyped
     names = (*_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server, pool=pool)
 

@@ -173,7 +173,7 @@ class InferenceService:
         return spec
 
 
-def _message_handler(name: str, respond: Callable[[Any], Message]) -> grpc.RpcMethodHandler[Any, Any]:
+def _message_handler(name: str, respond: Callable[[Any], Message]) -> "grpc.RpcMethodHandler[Any, Any]":
     """An RPC that takes and gives whole messages of the protocol's private pool."""
 
     async def serve(request: Any, context: Context) -> Message:

@@ -43,6 +43,10 @@ class LinkOwner(Protocol):
         """The worker said hello, or replaced its models; calls may be made."""
         ...
 
+    def drained(self, link: "Link") -> None:
+        """The worker takes no new calls on this link."""
+        ...
+
     def halves(self, link: "Link", arrival: HalfArrival) -> None:
         """A signed batch of halves came."""
         ...
@@ -169,6 +173,7 @@ class Link:
             self._failed(frame.call_failed)
         elif kind == "draining":
             self._draining = True
+            self._owner.drained(self)
         elif kind == "models":
             self._owner.greeted(self, _models(frame.models.models))
         elif kind == "hello":

@@ -213,6 +213,10 @@ class WorkerPool:
             self._prepare(worker)
         self._count()
 
+    def drained(self, _link: Link) -> None:
+        """See `LinkOwner`."""
+        self._count()
+
     def halves(self, _link: Link, arrival: HalfArrival) -> None:
         """See `LinkOwner`."""
         self._halves(arrival)
