@@ -10,6 +10,7 @@ refused. Nothing here has a serialisation or shows a key when printed. Erasing i
 the libraries hand out immutable bytes.
 """
 
+import asyncio
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +59,7 @@ class KeyCustody:
         self._proposed: KeyGeneration | None = None
         self._ring = KeyRing(seen=RequestIDs())
         self._tenures: dict[bytes, Tenure] = {}
+        self._rotation = asyncio.Event()
 
     @override
     def __repr__(self) -> str:
@@ -105,7 +107,13 @@ class KeyCustody:
         self._proposed = None
         self._tenures = {key: old for key, old in self._tenures.items() if old.not_after > now.timestamp()}
         self._tenures.update({proposed.keyset.key_id(suite): tenure for suite, _ in proposed.keyset.suites})
+        rotation, self._rotation = self._rotation, asyncio.Event()
+        rotation.set()
         return tenure
+
+    async def rotated(self) -> None:
+        """Returns when the next generation has been put into use."""
+        await self._rotation.wait()
 
     def current(self, now: datetime) -> Tenure | None:
         """The newest generation in use, or None while there is no lease in force."""

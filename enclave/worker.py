@@ -148,6 +148,11 @@ class Worker:
         self._book.confirm(gateway_id, digests)
         self._confirmation.set()
 
+    @property
+    def unconfirmed(self) -> int:
+        """Halves no gateway has confirmed."""
+        return self._book.unconfirmed
+
     def drain(self) -> None:
         """Takes no new calls; those under way go on."""
         self.draining = True

@@ -39,7 +39,6 @@ from attestation.sealing.session import Role, SenderSession, WrappedCall
 from enclave.dialling import Dialler
 from enclave.gateways import KnownGateway
 from enclave.listening import MESSAGE_OPTIONS
-from tests.support.attested import POLICY_SHA256
 from tests.support.sealing import RecordingGuard
 from tests.support.worker import Workplace
 
@@ -57,6 +56,13 @@ def prompt_request(prompt: bytes = b"hello", **parameters: int) -> bytes:
     """A request the `tiny` model answers."""
     text = np.array([prompt], np.object_)
     return encode_request("tiny", {"prompt": text}, parameters=parameters).SerializeToString()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Waits for something another task brings about without saying so."""
+    async with asyncio.timeout(SECONDS):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 @dataclass(kw_only=True)
@@ -223,7 +229,7 @@ class GatewayPeer:
             "method": Method.INFER,
             "model": model,
             "intent_sha256": bytes(32),
-            "policy_sha256": POLICY_SHA256,
+            "policy_sha256": self.place.attested.policy_sha256,
             "max_price_nanos": 1000,
             "expires": int(self.now.timestamp()) + 60,
         }
