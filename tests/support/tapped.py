@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the real `sealbid` command and writes down what it sends and receives on links; and a relay for raw bytes.
+
+    python -m tests.support.tapped worker serve --config worker.toml        TEST_TAP_DIR says where to
+
+    PID-in.frames, PID-out.frames    link messages below TLS, each u32 length || bytes, in order
+    batch-NNNNNN.npz                 inputs of each batch an engine ran, in order, if TEST_TAP_BATCHES is set
+
+The product has no hook for this: the functions that parse and give link messages are wrapped before the command runs.
+"""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from sealbid_wire.worker.v1 import worker_pb2 as pb
+
+TAP_DIR: Final = "TEST_TAP_DIR"
+BATCHES: Final = "TEST_TAP_BATCHES"
+_CHUNK: Final = 1 << 16
+
+
+class Recorder:
+    """One file of messages."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def add(self, data: bytes) -> None:
+        """Appends one message."""
+        self._file.write(len(data).to_bytes(4, "big") + data)
+
+
+def recorded(path: Path) -> list[bytes]:
+    """The messages of one file; one cut short at the end is given as far as it was written."""
+    data, messages, offset = path.read_bytes(), [], 0
+    while offset + 4 <= len(data):
+        size = int.from_bytes(data[offset : offset + 4], "big")
+        messages.append(data[offset + 4 : offset + 4 + size])
+        offset += 4 + size
+    return messages
+
+
+def sealed_frames(messages: list[bytes], *, outgoing: bool) -> dict[int, list[bytes]]:
+    """The sealed frames of each call within link messages, in order. `outgoing` is the way from gateway to worker."""
+    frames: dict[int, list[bytes]] = {}
+    for message in messages:
+        if outgoing:
+            sent = pb.LinkRequest.FromString(message).frame
+            for part in (sent.call, sent.call_frames):
+                frames.setdefault(part.call_id, []).extend(part.frames)
+        else:
+            answer = pb.LinkResponse.FromString(message).frame.answer
+            frames.setdefault(answer.call_id, []).extend(answer.frames)
+    return {call_id: parts for call_id, parts in frames.items() if parts}
+
+
+class Relay:
+    """Passes TCP connections on to `target` and keeps every byte of both directions."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target.rpartition(":")
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address: Final = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.captured: list[bytearray] = []
+        """One for each direction of each connection."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Takes no new connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self._connect(near)
+
+    def _connect(self, near: socket.socket) -> None:
+        try:
+            far = socket.create_connection((self._target[0], int(self._target[2])), timeout=10)
+        except OSError:
+            near.close()
+            return
+        far.settimeout(None)
+        for source, sink in ((near, far), (far, near)):
+            kept = bytearray()
+            self.captured.append(kept)
+            threading.Thread(target=_copy, args=(source, sink, kept), daemon=True).start()
+
+
+def _copy(source: socket.socket, sink: socket.socket, kept: bytearray) -> None:
+    with suppress(OSError):
+        while data := source.recv(_CHUNK):
+            kept += data
+            sink.sendall(data)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def tap_worker(folder: Path) -> None:
+    """Wraps the worker's links and, if asked, its engines."""
+    from enclave.engines.onnxruntime import ONNXRuntimeEngine
+    from enclave.link import Link
+
+    incoming, outgoing = _recorders(folder)
+
+    def receive(link: Any, frame: pb.GatewayFrame, *, genuine: Callable[..., None] = Link.receive) -> None:
+        incoming.add(pb.LinkRequest(frame=frame).SerializeToString())
+        genuine(link, frame)
+
+    async def give(link: Any, *, genuine: Callable[..., Any] = Link.next) -> Any:
+        frame = await genuine(link)
+        if frame is not None:
+            outgoing.add(pb.LinkResponse(frame=frame).SerializeToString())
+        return frame
+
+    wrapped: Any = Link
+    wrapped.receive, wrapped.next = receive, give
+    if os.environ.get(BATCHES):
+        _tap_batches(ONNXRuntimeEngine, folder)
+
+
+def tap_gateway(folder: Path) -> None:
+    """Wraps the gateway's links."""
+    from gateway.dispatch.link import Link
+
+    incoming, outgoing = _recorders(folder)
+
+    def receive(link: Any, data: bytes, *, genuine: Callable[..., None] = Link.receive) -> None:
+        incoming.add(data)
+        genuine(link, data)
+
+    async def give(link: Any, *, genuine: Callable[..., Any] = Link.next) -> Any:
+        data = await genuine(link)
+        if data is not None:
+            outgoing.add(data)
+        return data
+
+    wrapped: Any = Link
+    wrapped.receive, wrapped.next = receive, give
+
+
+def batches(folder: Path) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+    """The inputs of every batch run so far, oldest first."""
+    for path in sorted(folder.glob("batch-*.npz")):
+        with np.load(path) as arrays:
+            yield {name: arrays[name] for name in arrays.files}
+
+
+def _recorders(folder: Path) -> tuple[Recorder, Recorder]:
+    return Recorder(folder / f"{os.getpid()}-in.frames"), Recorder(folder / f"{os.getpid()}-out.frames")
+
+
+def _tap_batches(engine: Any, folder: Path) -> None:
+    numbers, genuine = count(), engine.run
+
+    def run(self: Any, batch: Any, **options: Any) -> Any:
+        path = folder / f"batch-{next(numbers):06}.npz"
+        np.savez(path.with_suffix(".part.npz"), **batch)
+        path.with_suffix(".part.npz").rename(path)
+        return genuine(self, batch, **options)
+
+    engine.run = run
+
+
+def main() -> None:
+    """Taps the process the arguments name and runs it."""
+    from sealbid.__main__ import main as command
+
+    folder = Path(os.environ[TAP_DIR])
+    taps = {"worker": tap_worker, "gateway": tap_gateway}
+    tap = taps.get(sys.argv[1])
+    if tap is not None:
+        tap(folder)
+    command()
+
+
+if __name__ == "__main__":
+    main()
