@@ -14,6 +14,7 @@ debug, or a worker whose code no register measures (rulings 27 and 28).
 """
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from attestation.lease import MAX_LEASE_SECONDS
 
 MAX_POLICY_BYTES: Final = 256 << 10
 MIN_LEASE_SECONDS: Final = 10
+_ID: Final = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")
 _YEAR: Final = 366 * 86400
 
 
@@ -100,7 +102,7 @@ def read_policy(data: bytes) -> AppraisalPolicy:
     suites, allow_classical = _suites(sealing)
     policy = AppraisalPolicy(
         data=data,
-        id=root.text("id"),
+        id=_id(root),
         version=root.integer("version", 1, 1 << 31),
         profile=_profile(root),
         kinds=_kinds(tee),
@@ -138,6 +140,13 @@ def _parse(data: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         # The parser's text may quote any line of the file; its position alone is not worth that.
         raise invalid("", "not TOML in UTF-8", "TOML") from None
+
+
+def _id(root: Table) -> str:
+    value = root.text("id")
+    if not _ID.fullmatch(value):
+        raise invalid("id", "no such name", "lower-case letters, digits, dot, dash, underscore or slash, at most 128")
+    return value
 
 
 def _profile(root: Table) -> Profile:

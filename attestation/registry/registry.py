@@ -175,6 +175,7 @@ class Registry:
         known = next((gateway for gateway in self._store.gateways() if gateway.gateway_id == gateway_id), None)
         if known is None or known.certificate_der != certificate_der:
             now = self._clock()
+            self._rates.take(by, now)
             added = [
                 entries.key_add(use=use, key=key, subject=gateway_id, by=by, at=now)
                 for use, key in ((SIGNING_USE, signing_key), (TLS_USE, tls_key))
@@ -199,6 +200,7 @@ class Registry:
     def record_access(self, *, by: str, action: str, target: str) -> None:
         """Logs that somebody reads what is not public; it is under a checkpoint before they get it."""
         now = self._clock()
+        self._rates.take(by, now)
         self._journal.write([entries.audit_access(by=by, action=action, target=target, at=now)], now)
 
     def purge(self) -> None:

@@ -46,6 +46,9 @@ from attestation.wire.client import MAX_MESSAGE_BYTES
 
 PURGE_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 2.0
+MAX_CALLS: Final = 1024
+"""Watch streams included; beyond it calls are refused, not queued."""
+
 _LOG: Final = logging.getLogger("attestation.server")
 _SERVICES: Final = ("RegistryService", "LogService")
 _OPTIONS: Final = [
@@ -130,7 +133,7 @@ async def running(
 async def _listening(
     settings: RegistrySettings, registry: Registry, log: EvidenceLog, accounts: APIKeys, telemetry: Telemetry
 ) -> AsyncIterator[str]:
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
     changes = Changes()
     answering = Answering(accounts=accounts, telemetry=telemetry)
     service = RegistryService(
@@ -152,6 +155,7 @@ async def _listening(
     try:
         yield f"{settings.listen.rpartition(':')[0]}:{port}"
     finally:
+        changes.close()
         chores.cancel()
         await asyncio.gather(chores, return_exceptions=True)
         await status.enter_graceful_shutdown()

@@ -26,6 +26,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.closed = False
 
     @property
     def next(self) -> asyncio.Event:
@@ -36,6 +37,11 @@ class Changes:
         """Something changed."""
         event, self._event = self._event, asyncio.Event()
         event.set()
+
+    def close(self) -> None:
+        """Nothing more is to come: every stream ends."""
+        self.closed = True
+        self.notify()
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
@@ -131,7 +137,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
 
     async def _events(self, context: CallContext) -> AsyncIterator[registry_pb2.WatchResponse]:
         version = 0
-        while True:
+        while not self._changes.closed:
             changed = self._changes.next
             version, admitted, heartbeat = await self._work(context, "Watch", self._news(version))
             # Read in the other order, sent in this one: the heartbeat dates the checkpoints of the proofs after it.

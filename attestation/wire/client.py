@@ -113,6 +113,7 @@ class RegistryClient:
             raise from_rpc_error(error) from None
         finally:
             call.cancel()
+        raise SealbidError(Reason.PEER_UNAVAILABLE, "watch stream is over, want one that goes on")
 
     async def checkpoint(self) -> bytes:
         """The newest signed checkpoint note."""

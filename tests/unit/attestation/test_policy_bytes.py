@@ -55,6 +55,7 @@ def test_unknown_keys_are_refused(extra: str) -> None:
     ("key", "value"),
     [
         ("profile", '"staging"'),
+        ("id", '"My Policy"'),
         ("version", "0"),
         ("kinds", '{ unchecked = "all are welcome" }'),
         ("kinds", '{ any_of = ["tee-of-dreams"] }'),
