@@ -136,6 +136,14 @@ def test_a_message_cut_otherwise_is_malformed() -> None:
         request.feed(frame(padded(1, b"two"), index=1), True)
 
 
+def test_a_frame_that_is_not_full_before_the_last_is_malformed() -> None:
+    """The lengths may fit, and the data still be cut otherwise than the rule says."""
+    size, request = MAX_PADDED_BYTES, opener()
+    request.feed(frame(padded(1, bytes(size - 6), size), final=False), False)
+    with pytest.raises(Malformed, match="not full"):
+        request.feed(frame(padded(1, b"ab"), index=1), True)
+
+
 def test_a_sealer_refuses_frames_after_its_final_one_and_data_beyond_its_size() -> None:
     """Mistakes of our own are refused too."""
     sealer = FrameSealer(KEYS)
