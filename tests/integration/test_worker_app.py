@@ -32,7 +32,7 @@ from attestation.rpc.auth import new_api_key
 from attestation.sealing.halves import WorkerStatus
 from attestation.server import admin
 from attestation.server import app as registry_app
-from attestation.server.app import verifiers_for
+from attestation.verifiers import verifiers_for
 from attestation.server.config import RegistrySettings
 from attestation.trust import read_trust
 from attestation.verify import verify_worker
