@@ -26,6 +26,7 @@ from gateway.market.snapshot import (
     Lane,
     LaneKey,
     Snapshot,
+    index_of,
     leaves_of,
     salt_of,
     snapshot_of,
@@ -214,6 +215,23 @@ class OrderBook:
                 self._by_id.pop(line.staged.offer_id, None)
             line.staged = None
 
+    # ---- slots -------------------------------------------------------------------------------------------------------
+
+    def take(self, entry: Entry) -> Lane:
+        """Takes a slot of a committed entry; give its lane back by `release`, once."""
+        entry.lane.in_flight += 1
+        self._count(entry.lane)
+        return entry.lane
+
+    def release(self, lane: Lane) -> None:
+        """Gives one slot back, whatever became of the offer it was taken under."""
+        lane.in_flight -= 1
+        self._count(lane)
+
+    def _count(self, lane: Lane) -> None:
+        if lane.entry is not None:
+            self._indexes[lane.entry.market].count(lane.entry)
+
     # ---- committing --------------------------------------------------------------------------------------------------
 
     def commit(self, now: int) -> Snapshot:
@@ -240,35 +258,30 @@ class OrderBook:
                     line.live.bar = line.live.bar or Gate.EXPIRED
 
     def _apply(self) -> None:
-        drafts: dict[tuple[str, str], tuple[list[tuple[int, bytes]], list[Entry]]] = {}
+        drafts: dict[tuple[str, str], list[Entry]] = {}
         for key in sorted(self._changed):
             line, market = self._lines[key], key[1:]
             if market not in drafts:
-                index = self._indexes.get(market)
-                drafts[market] = (list(index.keys), list(index.entries)) if index else ([], [])
-            keys, entries = drafts[market]
-            leaving = line.live is not None and (bool(line.live.bar) or line.staged is not None)
-            if leaving and line.live is not None:
-                self._remove(keys, entries, line.live)
+                drafts[market] = list(self._indexes[market].entries) if market in self._indexes else []
+            if line.live is not None and (line.live.bar or line.staged is not None):
+                self._remove(drafts[market], line.live)
                 line.live = None
             if line.staged is not None:
                 line.live, line.staged = line.staged, None
-                self._insert(keys, entries, line.live, key)
-        for market, (keys, entries) in drafts.items():
-            self._indexes[market] = Index(keys=keys, entries=entries)
+                self._insert(drafts[market], line.live, key)
+            line.lane.entry = line.live
+        for market, entries in drafts.items():
+            self._indexes[market] = index_of(entries)
         self._changed.clear()
 
-    def _insert(self, keys: list[tuple[int, bytes]], entries: list[Entry], entry: Entry, key: LaneKey) -> None:
-        position = bisect_left(keys, entry.key)
-        keys.insert(position, entry.key)
-        entries.insert(position, entry)
+    def _insert(self, entries: list[Entry], entry: Entry, key: LaneKey) -> None:
+        insort(entries, entry, key=_key_of)
         self._by_id[entry.offer_id] = key
         for sorted_leaves, leaf in zip(self._leaves, self._leaves_of(entry), strict=True):
             insort(sorted_leaves, leaf)
 
-    def _remove(self, keys: list[tuple[int, bytes]], entries: list[Entry], entry: Entry) -> None:
-        position = bisect_left(keys, entry.key)
-        del keys[position], entries[position]
+    def _remove(self, entries: list[Entry], entry: Entry) -> None:
+        del entries[bisect_left(entries, entry.key, key=_key_of)]
         self._by_id.pop(entry.offer_id, None)
         for sorted_leaves, leaf in zip(self._leaves, self._leaves_of(entry), strict=True):
             del sorted_leaves[bisect_left(sorted_leaves, leaf)]
@@ -297,6 +310,10 @@ class OrderBook:
         ]
         for key in idle:
             del self._lines[key]
+
+
+def _key_of(entry: Entry) -> tuple[int, bytes]:
+    return entry.key
 
 
 def _entry(

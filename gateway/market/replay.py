@@ -26,6 +26,7 @@ from gateway.market.snapshot import (
     Index,
     Lane,
     Snapshot,
+    index_of,
     leaves_of,
     snapshot_of,
 )
@@ -33,8 +34,8 @@ from gateway.market.terms import Terms
 from gateway.market.transcript import Transcript, secret_commitment
 
 _MAX_POLICIES: Final = 1024
-_STATED: Final = frozenset({Gate.NO_ATTESTATION, Gate.SUSPENDED, Gate.WITHDRAWN, Gate.NO_SLOT})
-"""Gates whose facts only the gateway knew: taken from the transcript."""
+_BARRED: Final = frozenset({Gate.NO_ATTESTATION, Gate.SUSPENDED, Gate.WITHDRAWN})
+"""Gates that shut an entry for good between two snapshots: taken from the transcript, as full slots are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,14 +122,16 @@ def _entry(opening: Opening) -> Entry:
 
 
 def _index(entries: list[Entry]) -> Index:
-    ordered = sorted(entries, key=lambda entry: entry.key)
-    return Index(keys=[entry.key for entry in ordered], entries=ordered)
+    return index_of(sorted(entries, key=lambda entry: entry.key))
 
 
 def _state(index: Index, walk: bytes) -> None:
     """Puts the facts only the gateway knew onto the positions they were stated for."""
     for entry, code in zip(index.entries, walk, strict=False):
-        if code in _STATED:
+        if code == Gate.NO_SLOT:
+            entry.lane.in_flight = entry.slots
+            index.count(entry)
+        elif code in _BARRED:
             entry.bar = Gate(code)
 
 

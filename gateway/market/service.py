@@ -213,8 +213,7 @@ class Market:
             attempt=attempt,
             now=seconds,
         )
-        winner.lane.in_flight += 1
-        self._held[sequence] = winner.lane
+        self._held[sequence] = self._book.take(winner)
         return Awarded(
             award=award,
             offer=winner.offer,
@@ -233,7 +232,7 @@ class Market:
         """Gives the award's slot back. A second release of the same award does nothing."""
         lane = self._held.pop(award.sequence, None)
         if lane is not None:
-            lane.in_flight -= 1
+            self._book.release(lane)
 
     def _refuse(self, sequence: int, snapshot: Snapshot, demand: Demand, transcript: bytes, walk: bytes) -> Refusal:
         return Refusal(

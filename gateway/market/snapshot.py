@@ -13,7 +13,7 @@ A snapshot's composition never changes. What may change under it until the next 
 how many of its lane's slots are taken: both only take offers out of an auction, neither can put one in or move one.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -77,6 +77,8 @@ class Lane:
     """The slots of one worker for one (model, tier); they outlive the offers that renew one another."""
 
     in_flight: int = 0
+    entry: "Entry | None" = None
+    """The committed entry whose slots are counted, while there is one."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -156,27 +158,27 @@ def leaves_of(salt: bytes, offer: bytes, standing: bytes) -> tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """An index as one (policy, regions) sees it: the code of each position, and the positions that pass."""
-
-    codes: bytes
-    passing: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """The entries of one (model, tier), ascending by key."""
+    """The entries of one (model, tier), ascending by key. Made by `index_of`."""
 
     keys: Sequence[tuple[int, bytes]]
     entries: Sequence[Entry]
-    _views: dict[tuple[bytes, tuple[str, ...]], View] = field(default_factory=dict, init=False, repr=False)
+    full: bytearray
+    """One byte per position, 1 where no slot is free: what the lanes say, laid out for searching."""
+    _views: dict[tuple[bytes, tuple[str, ...]], bytes] = field(default_factory=dict, init=False, repr=False)
 
     def below(self, ceiling: int) -> int:
         """How many entries have an effective ask of at most `ceiling`."""
         return bisect_right(self.keys, (ceiling, _AFTER_ANY_ID))
 
-    def view(self, policy: bytes, regions: tuple[str, ...]) -> View:
-        """The index under a policy and regions, computed once while the snapshot lasts."""
+    def count(self, entry: Entry) -> None:
+        """Notes whether an entry is full, after its lane's count changed."""
+        position = bisect_left(self.keys, entry.key)
+        if position < len(self.entries) and self.entries[position] is entry:
+            self.full[position] = entry.lane.in_flight >= entry.slots
+
+    def view(self, policy: bytes, regions: tuple[str, ...]) -> bytes:
+        """The policy or region code of each position, computed once for each such pair while the snapshot lasts."""
         view = self._views.get((policy, regions))
         if view is None:
             if len(self._views) >= _MAX_VIEWS:
@@ -185,17 +187,23 @@ class Index:
         return view
 
 
-def _view(entries: Sequence[Entry], policy: bytes, regions: tuple[str, ...]) -> View:
-    codes = bytes(
+def index_of(entries: Sequence[Entry]) -> Index:
+    """The index of entries that are ascending by key already."""
+    full = bytearray(entry.lane.in_flight >= entry.slots for entry in entries)
+    return Index(keys=[entry.key for entry in entries], entries=entries, full=full)
+
+
+def _view(entries: Sequence[Entry], policy: bytes, regions: tuple[str, ...]) -> bytes:
+    no_policy, no_region = int(Gate.POLICY), int(Gate.REGION)
+    return bytes(
         [
-            Gate.POLICY if policy not in e.policies else Gate.REGION if regions and e.region not in regions else 0
+            no_policy if policy not in e.policies else no_region if regions and e.region not in regions else 0
             for e in entries
         ]
     )
-    return View(codes=codes, passing=[position for position, code in enumerate(codes) if not code])
 
 
-EMPTY_INDEX: Final = Index(keys=(), entries=())
+EMPTY_INDEX: Final = index_of(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

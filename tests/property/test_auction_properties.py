@@ -91,18 +91,26 @@ def test_the_auction_is_the_formula(made: tuple[Bid, ...], p_max: int, seed: byt
     assert (found and (found[0].name, found[1])) == expected(made, p_max, seed)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 90), st.integers(0, 90), st.booleans(), seeds)
-def test_long_walks_are_the_formula_too(shut: int, full: int, rival: bool, seed: bytes) -> None:
-    """However many offers are shut out below the first live one, the outcome and the reasons are the same."""
-    made = [Bid(name=f"r{n}", operator="A", ask=n // 4, region="us-east") for n in range(shut)]
-    made += [Bid(name=f"f{n}", operator="B", ask=n // 3, in_flight=1) for n in range(full)]
-    made += [Bid(name="last", operator="A", ask=40), Bid(name="after", operator="B" if rival else "A", ask=50)]
-    found = run(made, p_max=60, seed=seed, regions=REGIONS)
+KINDS = {
+    "far": (Gate.REGION, {"region": "us-east"}),
+    "full": (Gate.NO_SLOT, {"in_flight": 1}),
+    "far and full": (Gate.REGION, {"region": "us-east", "in_flight": 1}),
+    "own": (Gate.LIVE, {}),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(sorted(KINDS)), max_size=120), st.booleans(), seeds)
+def test_long_walks_are_the_formula_too(kinds: list[str], rival: bool, seed: bytes) -> None:
+    """However many offers are shut out, and however they alternate, outcome and reasons are the formula's."""
+    made = [Bid(name=f"o{n:03}", operator="A", ask=n, **KINDS[kind][1]) for n, kind in enumerate(kinds)]  # type: ignore[arg-type]
+    made += [Bid(name="last", operator="A", ask=200), Bid(name="after", operator="B" if rival else "A", ask=250)]
+    found = run(made, p_max=300, seed=seed, regions=REGIONS)
+    first = kinds.index("own") if "own" in kinds else None
     assert found.winner is not None
-    assert (id_of("last"), found.price_nanos) == (found.winner.offer_id, 50 if rival else 60)
-    counted = Counter(found.walk)
-    assert counted == Counter({Gate.REGION: shut, Gate.NO_SLOT: full, Gate.LIVE: 2}) + Counter()
+    assert found.winner.offer_id == id_of("last" if first is None else f"o{first:03}")
+    assert found.price_nanos == (250 if rival else 300)
+    assert found.walk == bytes([KINDS[kind][0] for kind in kinds] + [0, 0])
 
 
 @settings(max_examples=400, deadline=None)

@@ -15,7 +15,7 @@ from gateway.market.auction import Clearing, Demand, clear
 from gateway.market.book import OrderBook
 from gateway.market.intent import Intent
 from gateway.market.service import Market
-from gateway.market.snapshot import Eligible, Entry, Index, Lane, Snapshot, snapshot_of
+from gateway.market.snapshot import Eligible, Entry, Lane, Snapshot, index_of, snapshot_of
 from gateway.market.terms import Price, PricingRule, Terms
 from gateway.reputation.store import ConstantReputation, ReputationStore
 
@@ -210,7 +210,7 @@ def entry(bid: Bid) -> Entry:
 def snapshot(bids: Iterable[Bid]) -> Snapshot:
     """A snapshot of bids whose roots are left empty: auctions read only its indexes."""
     ordered = sorted((entry(bid) for bid in bids), key=lambda e: e.key)
-    index = Index(keys=[e.key for e in ordered], entries=ordered)
+    index = index_of(ordered)
     return snapshot_of(
         version=1, indexes={(MODEL, TIER): index}, offers_root=b"", standing_root=b"", terms=terms().sha256
     )

@@ -188,7 +188,8 @@ def test_slots_in_flight_outlive_a_renewal() -> None:
     target, owner = book(), worker()
     admit(target, owner, owner.offer(seq=1))
     target.commit(NOW)
-    standing(target)[0].lane.in_flight += 3
+    for _ in range(3):
+        target.take(standing(target)[0])
     admit(target, owner, owner.offer(seq=2))
     target.commit(NOW)
     assert standing(target)[0].lane.in_flight == 3
