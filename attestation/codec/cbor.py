@@ -6,34 +6,48 @@
 
 Integers take their shortest form and lengths are definite. Tags, floats, other simple values and bytes after the item
 are refused. One value therefore has one encoding, and `decode(b)` succeeds only if `encode(decode(b)) == b`.
+
+Every request is encoded and decoded here several times on each side, hence the tables and the few calls per item.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from attestation.errors import Malformed
 
+_Put: TypeAlias = Callable[[bytes], None]
 Item: TypeAlias = "int | bytes | str | bool | Sequence[Item] | Mapping[int, Item] | None"
 
-MAX_DEPTH = 8
+MAX_DEPTH: Final = 8
 """Deeper than any structure of ours; hostile nesting must not reach the interpreter's recursion limit."""
 
-MAX_KEY = 23
-_UINT_END = 1 << 64
-_UINT, _NINT, _BSTR, _TSTR, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
-_SIMPLE_VALUES: dict[int, bool | None] = {20: False, 21: True, 22: None}
+MAX_KEY: Final = 23
+_UINT, _NINT, _BSTR, _TSTR, _ARRAY, _MAP, _, _SIMPLE = range(8)
+_SIMPLE_VALUES: Final[dict[int, bool | None]] = {20: False, 21: True, 22: None}
+_HEADS: Final = tuple(
+    tuple(bytes((major << 5 | n,)) if n < 24 else bytes((major << 5 | 24, n)) for n in range(256))
+    for major in range(_SIMPLE)
+)
+"""Heads of the values and lengths up to 255, by major type: nearly all there are."""
+
+_WIDTHS: Final = {24: 1, 25: 2, 26: 4, 27: 8}
+_LEAST: Final = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
+"""The smallest value that needs each width; a smaller one there is not in its shortest form."""
 
 
 def encode(item: Item) -> bytes:
     """The one encoding of `item`. Raises `Malformed` for a value outside the subset."""
-    out = bytearray()
-    _encode(item, out)
-    return bytes(out)
+    parts: list[bytes] = []
+    _encode(item, parts.append)
+    return b"".join(parts)
 
 
 def decode(data: bytes) -> Item:
     """The value of exactly these bytes. Raises `Malformed` for anything `encode` would not have written."""
-    item, end = _decode(data, 0, 0)
+    try:
+        item, end = _decode(data, 0, 0)
+    except IndexError:
+        raise Malformed("cbor ends inside an item") from None
     if end != len(data):
         raise Malformed(f"cbor has {len(data) - end} bytes after the item, want 0")
     return item
@@ -46,102 +60,108 @@ def decode_map(data: bytes, label: str, size: int) -> Mapping[int, Item]:
         Malformed: not a map, another label, or a key missing or surplus.
     """
     item = decode(data)
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         raise Malformed(f"{label} is not a map")
-    if len(item) != size or any(key not in item for key in range(size)):
+    # Keys are ascending and unique, so their number and the last one say it all.
+    if len(item) != size or (size - 1) not in item:
         raise Malformed(f"{label} has keys {sorted(item)}, want 0..{size - 1}")
     if item[0] != label:
         raise Malformed(f"label is not {label}")
     return item
 
 
-def _head(major: int, value: int, out: bytearray) -> None:
-    if value < 24:
-        out.append(major << 5 | value)
-        return
-    for info, width in ((24, 1), (25, 2), (26, 4), (27, 8)):
+def _head(major: int, value: int) -> bytes:
+    if value < 256:
+        return _HEADS[major][value]
+    for info, width in ((25, 2), (26, 4), (27, 8)):
         if value < 1 << (8 * width):
-            out.append(major << 5 | info)
-            out += value.to_bytes(width, "big")
-            return
+            return bytes((major << 5 | info,)) + value.to_bytes(width, "big")
     raise Malformed("integer does not fit in 64 bits")
 
 
-def _encode(item: Item, out: bytearray) -> None:
-    if isinstance(item, bool) or item is None:
-        out.append(_SIMPLE << 5 | (22 if item is None else 20 + item))
-    elif isinstance(item, int):
-        _head(_UINT, item, out) if item >= 0 else _head(_NINT, -1 - item, out)
-    elif isinstance(item, (bytes, bytearray, memoryview)):
-        _head(_BSTR, len(item), out)
-        out += item
+def _number(value: int) -> bytes:
+    return _head(_UINT, value) if value >= 0 else _head(_NINT, -1 - value)
+
+
+def _encode(item: Item, put: _Put) -> None:
+    kind = type(item)
+    if kind is bytes:
+        put(_head(_BSTR, len(item)))  # type: ignore[arg-type]  # the exact type was just compared
+        put(item)  # type: ignore[arg-type]
+    elif kind is int:
+        put(_number(item))  # type: ignore[arg-type]
+    elif isinstance(item, Mapping):
+        _encode_map(item, put)
     elif isinstance(item, str):
         text = item.encode()
-        _head(_TSTR, len(text), out)
-        out += text
-    elif isinstance(item, Mapping):
-        _encode_map(item, out)
+        put(_head(_TSTR, len(text)))
+        put(text)
+    elif isinstance(item, bool) or item is None:
+        put(b"\xf6" if item is None else b"\xf5" if item else b"\xf4")
+    elif isinstance(item, int):
+        put(_number(item))
+    elif isinstance(item, (bytes, bytearray, memoryview)):
+        _encode(bytes(item), put)
     else:
-        _head(_ARRAY, len(item), out)
+        put(_head(_ARRAY, len(item)))
         for element in item:
-            _encode(element, out)
+            _encode(element, put)
 
 
-def _encode_map(item: Mapping[int, Item], out: bytearray) -> None:
-    _head(_MAP, len(item), out)
+def _encode_map(item: Mapping[int, Item], put: _Put) -> None:
+    put(_head(_MAP, len(item)))
+    last = -1
     for key in sorted(item):
-        if not 0 <= key <= MAX_KEY:
+        if not last < key <= MAX_KEY:
             raise Malformed(f"map key is {key}, want 0..{MAX_KEY}")
-        out.append(key)
-        _encode(item[key], out)
+        last = key
+        put(_HEADS[_UINT][key])
+        _encode(item[key], put)
 
 
 def _decode(data: bytes, at: int, depth: int) -> tuple[Item, int]:
-    if depth > MAX_DEPTH:
-        raise Malformed(f"cbor nests deeper than {MAX_DEPTH}")
-    major, value, at = _decode_head(data, at)
+    """One item and where it ends. An `IndexError` means that the bytes end inside it."""
+    major, value = data[at] >> 5, data[at] & 31
+    at += 1
+    if value >= 24 and major != _SIMPLE:
+        value, at = _decode_value(data, at, value)
+    if major in (_BSTR, _TSTR):
+        end = at + value
+        if end > len(data):
+            raise Malformed("cbor ends inside a string")
+        raw = data[at:end]
+        return (raw if major == _BSTR else _text(raw)), end
     if major == _UINT:
         return value, at
     if major == _NINT:
         return -1 - value, at
-    if major in (_BSTR, _TSTR):
-        return _decode_string(data, at, value, text=major == _TSTR)
-    if major == _ARRAY:
-        return _decode_array(data, at, value, depth)
+    if depth == MAX_DEPTH:
+        raise Malformed(f"cbor nests deeper than {MAX_DEPTH}")
     if major == _MAP:
-        return _decode_map(data, at, value, depth)
+        return _decode_map(data, at, value, depth + 1)
+    if major == _ARRAY:
+        return _decode_array(data, at, value, depth + 1)
     if major == _SIMPLE and value in _SIMPLE_VALUES:
         return _SIMPLE_VALUES[value], at
     raise Malformed(f"cbor item has major type {major}, want integer, string, array, map or simple 20..22")
 
 
-def _decode_head(data: bytes, at: int) -> tuple[int, int, int]:
-    if at >= len(data):
-        raise Malformed("cbor ends inside an item")
-    major, info = data[at] >> 5, data[at] & 31
-    at += 1
-    if info < 24:
-        return major, info, at
-    if info > 27 or major == _SIMPLE:
-        raise Malformed("cbor item has an indefinite length, a float or a reserved head")
-    width = 1 << (info - 24)
-    value = int.from_bytes(data[at : at + width], "big")
-    if at + width > len(data):
-        raise Malformed("cbor ends inside an item")
-    if value < (24 if width == 1 else 1 << (4 * width)):
-        raise Malformed("cbor integer or length is not in its shortest form")
-    return major, value, at + width
-
-
-def _decode_string(data: bytes, at: int, length: int, *, text: bool) -> tuple[Item, int]:
-    end = at + length
+def _decode_value(data: bytes, at: int, info: int) -> tuple[int, int]:
+    width = _WIDTHS.get(info)
+    if width is None:
+        raise Malformed("cbor item has an indefinite length or a reserved head")
+    end = at + width
     if end > len(data):
-        raise Malformed("cbor ends inside a string")
-    raw = bytes(data[at:end])
-    if not text:
-        return raw, end
+        raise Malformed("cbor ends inside an item")
+    value = data[at] if width == 1 else int.from_bytes(data[at:end], "big")
+    if value < _LEAST[info]:
+        raise Malformed("cbor integer or length is not in its shortest form")
+    return value, end
+
+
+def _text(raw: bytes) -> str:
     try:
-        return raw.decode(), end
+        return raw.decode()
     except UnicodeDecodeError:
         raise Malformed("cbor text is not utf-8") from None
 
@@ -151,7 +171,7 @@ def _decode_array(data: bytes, at: int, count: int, depth: int) -> tuple[Item, i
         raise Malformed("cbor array is longer than its bytes")
     items: list[Item] = []
     for _ in range(count):
-        item, at = _decode(data, at, depth + 1)
+        item, at = _decode(data, at, depth)
         items.append(item)
     return items, at
 
@@ -162,9 +182,9 @@ def _decode_map(data: bytes, at: int, count: int, depth: int) -> tuple[Item, int
     items: dict[int, Item] = {}
     last = -1
     for _ in range(count):
-        major, key, at = _decode_head(data, at)
-        if major != _UINT or not last < key <= MAX_KEY:
+        key = data[at]  # the head of an unsigned integer up to 23 is its value
+        if not last < key <= MAX_KEY:
             raise Malformed(f"cbor map keys are not ascending integers 0..{MAX_KEY}")
         last = key
-        items[key], at = _decode(data, at, depth + 1)
+        items[key], at = _decode(data, at + 1, depth)
     return items, at
