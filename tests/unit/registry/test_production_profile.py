@@ -26,7 +26,7 @@ def test_ruling_27_production_processes_have_no_simulated_verifier() -> None:
 
 
 def test_ruling_27_production_refuses_simulated_evidence_twice_over() -> None:
-    """Without the verifier it is unsupported; were the verifier there by mistake, the policy refuses it all the same."""
+    """Without the verifier it is unsupported; were it there by mistake, the policy refuses it all the same."""
     without = world(policy=STRICT, verifiers=verifiers_for(Profile.PRODUCTION)).refuse(Machine())
     assert without.reason is Reason.UNSUPPORTED
     by_mistake = world(policy=STRICT, verifiers=SIMULATED).refuse(Machine())
