@@ -19,6 +19,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 MARKER_BYTES: Final = 64
 BLOCK_BYTES: Final = 8
 MAX_DEPTH: Final = 2
@@ -27,7 +30,6 @@ RAW_EVERYWHERE_BYTES: Final = 64 << 10
 RAW_HEAD_BYTES: Final = 4 << 10
 
 _SEPARATORS: Final = b" \t\r\n:-_.,;"
-_GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -54,7 +56,11 @@ class Marker:
             raise ValueError(f"secret has {len(secret)} bytes, want {MARKER_BYTES}")
         self.secret: Final = secret
         blocks = [secret[start : start + BLOCK_BYTES] for start in range(0, MARKER_BYTES, BLOCK_BYTES)]
-        self._needles = [needle for block in blocks for needle in _forms(block)] + _floats(secret)
+        self._needles: dict[bytes, list[_Needle]] = {}
+        for needle in [needle for block in blocks for needle in _forms(block)] + _floats(secret):
+            self._needles.setdefault(needle.data[:4], []).append(needle)
+        self._first = _pair_table(head[:2] for head in self._needles)
+        self._second = _pair_table(head[2:] for head in self._needles)
         self._hexes = [block.hex().encode() for block in blocks]
 
     def scan(self, source: str, blob: bytes) -> list[Found]:
@@ -63,8 +69,10 @@ class Marker:
 
     def scan_sequence(self, source: str, blobs: Sequence[bytes]) -> list[Found]:
         """As `scan`, for blobs that followed each other: each alone, and all of them without their borders."""
-        found = [trace for index, blob in enumerate(blobs) for trace in self.scan(f"{source}[{index}]", blob)]
-        return found + self.scan(f"{source} joined", b"".join(blobs))
+        found = self.scan(source, b"".join(blobs))
+        for index, blob in enumerate(blobs):
+            found += self._unpack(f"{source}[{index}]", _raw_deflate(blob), 0)
+        return found
 
     def _scan(self, source: str, blob: bytes, depth: int) -> Iterator[Found]:
         seen: set[str] = set()
@@ -72,9 +80,12 @@ class Marker:
             if found.form not in seen:
                 seen.add(found.form)
                 yield found
-        if depth == MAX_DEPTH:
-            return
-        for kind, offset, inflated in inflations(blob):
+        if depth < MAX_DEPTH:
+            yield from self._unpack(source, inflations(blob), depth)
+
+    def _unpack(self, source: str, packed: Iterator[tuple[str, int, bytes]], depth: int) -> Iterator[Found]:
+        seen: set[str] = set()
+        for kind, offset, inflated in packed:
             for found in self._scan(source, inflated, depth + 1):
                 form = f"{kind}({found.form})"
                 if form not in seen:
@@ -82,10 +93,13 @@ class Marker:
                     yield Found(source=source, form=form, offset=offset)
 
     def _plain(self, source: str, blob: bytes) -> Iterator[Found]:
-        for needle in self._needles:
-            offset = blob.find(needle.data)
-            if offset >= 0:
-                yield Found(source=source, form=needle.form, offset=offset)
+        # Two table lookups leave a handful of places in a MiB at which a needle can begin.
+        pairs = _pairs(blob)
+        places = np.flatnonzero(self._first[pairs[:-2]] & self._second[pairs[2:]])
+        for place in map(int, places):
+            for needle in self._needles.get(blob[place : place + 4], ()):
+                if blob.startswith(needle.data, place):
+                    yield Found(source=source, form=needle.form, offset=place)
         for label, text in (("", blob), ("utf-16 ", blob.replace(b"\0", b""))):
             digits = _only_digits(text)
             if any(block in digits for block in self._hexes):
@@ -96,6 +110,18 @@ def inflations(blob: bytes) -> Iterator[tuple[str, int, bytes]]:
     """Every stretch of `blob` that inflates to something: (kind, offset, inflated)."""
     yield from _wrapped(blob)
     yield from _raw_deflate(blob)
+
+
+def _pairs(blob: bytes) -> "NDArray[np.uint16]":
+    """The two bytes at each offset, as one number."""
+    octets = np.frombuffer(blob, np.uint8).astype(np.uint16)
+    return np.asarray((octets[:-1] << 8) | octets[1:], np.uint16)
+
+
+def _pair_table(pairs: Iterable[bytes]) -> "NDArray[np.bool_]":
+    table = np.zeros(1 << 16, np.bool_)
+    table[[int.from_bytes(pair, "big") for pair in pairs]] = True
+    return table
 
 
 def _forms(block: bytes) -> Iterator[_Needle]:
@@ -151,16 +177,10 @@ def _only_digits(blob: bytes) -> bytes:
 
 
 def _wrapped(blob: bytes) -> Iterator[tuple[str, int, bytes]]:
-    for offset in _find_all(blob, _GZIP_MAGIC):
-        if inflated := _inflate(blob[offset:], 31):
-            yield "gzip", offset, inflated
-    for low in (0x78, 0x08, 0x18, 0x28, 0x38, 0x48, 0x58, 0x68):
-        for offset in _find_all(blob, bytes([low])):
-            header = blob[offset : offset + 2]
-            if len(header) == 2 and int.from_bytes(header, "big") % 31 == 0 and not header[1] & 0x20:
-                inflated = _inflate(blob[offset:], 15)
-                if inflated:
-                    yield "zlib", offset, inflated
+    for offset in map(int, np.flatnonzero(_WRAPPERS[_pairs(blob)])):
+        gzip = blob[offset] == _GZIP_MAGIC[0]
+        if inflated := _inflate(blob, offset, 31 if gzip else 15):
+            yield "gzip" if gzip else "zlib", offset, inflated
 
 
 def _raw_deflate(blob: bytes) -> Iterator[tuple[str, int, bytes]]:
@@ -169,7 +189,7 @@ def _raw_deflate(blob: bytes) -> Iterator[tuple[str, int, bytes]]:
         kind = blob[offset] >> 1 & 3
         if kind == 3 or (kind == 0 and not _stored(blob, offset)):
             continue
-        inflated = _inflate(blob[offset:], -15)
+        inflated = _inflate(blob, offset, -15)
         if len(inflated) >= BLOCK_BYTES:
             yield "deflate", offset, inflated
 
@@ -180,13 +200,13 @@ def _stored(blob: bytes, offset: int) -> bool:
     return len(lengths) == 4 and lengths[0] ^ lengths[2] == 0xFF and lengths[1] ^ lengths[3] == 0xFF
 
 
-def _inflate(data: bytes, window: int) -> bytes:
+def _inflate(data: bytes, start: int, window: int) -> bytes:
     """What comes out before the end or the first error; a stream cut short gives what it has."""
     machine = zlib.decompressobj(window)
-    out, position = bytearray(), 0
+    out, position = bytearray(), start
     # Small steps first: an error throws away the output of its step, and most candidates fail at once.
     while position < len(data) and not machine.eof and len(out) < MAX_INFLATED_BYTES:
-        step = 64 if position < 1024 else 16384
+        step = 64 if position - start < 1024 else 16384
         try:
             out += machine.decompress(data[position : position + step], MAX_INFLATED_BYTES - len(out))
         except zlib.error:
@@ -195,8 +215,11 @@ def _inflate(data: bytes, window: int) -> bytes:
     return bytes(out)
 
 
-def _find_all(blob: bytes, needle: bytes) -> Iterable[int]:
-    offset = blob.find(needle)
-    while offset >= 0:
-        yield offset
-        offset = blob.find(needle, offset + 1)
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_WRAPPERS: Final = _pair_table(
+    [
+        _GZIP_MAGIC,
+        # RFC 1950: method 8, a window of at most 32 KiB, no dictionary, and a check of both bytes.
+        *(header.to_bytes(2, "big") for header in range(0, 1 << 15, 31) if header >> 8 & 15 == 8 and not header & 0x20),
+    ]
+)

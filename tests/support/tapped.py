@@ -71,29 +71,33 @@ class Relay:
         self.address: Final = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.captured: list[bytearray] = []
         """One for each direction of each connection."""
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
 
     def close(self) -> None:
-        """Takes no new connections."""
+        """Takes no new connections and waits for those of now to end."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for thread in self._threads:
+            thread.join()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                self._connect(near)
+                thread = threading.Thread(target=self._connect, args=(near,), daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
     def _connect(self, near: socket.socket) -> None:
-        try:
-            far = socket.create_connection((self._target[0], int(self._target[2])), timeout=10)
-        except OSError:
-            near.close()
-            return
-        far.settimeout(None)
-        for source, sink in ((near, far), (far, near)):
-            kept = bytearray()
-            self.captured.append(kept)
-            threading.Thread(target=_copy, args=(source, sink, kept), daemon=True).start()
+        with near, suppress(OSError), socket.create_connection((self._target[0], int(self._target[2]))) as far:
+            there, back = bytearray(), bytearray()
+            self.captured += [there, back]
+            thread = threading.Thread(target=_copy, args=(far, near, back), daemon=True)
+            thread.start()
+            _copy(near, far, there)
+            thread.join()
 
 
 def _copy(source: socket.socket, sink: socket.socket, kept: bytearray) -> None:
