@@ -56,7 +56,7 @@ class HalfBook:
         later: Callable[[float, Callable[[], None]], object],
         capacity: int,
     ) -> None:
-        """`sign` gives the signature over a batch of encoded halves, `deliver` sends halves of one gateway and batch,
+        """`sign` gives the signature over a batch's leaf hashes, `deliver` sends halves of one gateway and batch,
         `later` calls back after seconds, `capacity` is what one gateway may leave unconfirmed."""
         self._sign = sign
         self._deliver = deliver
@@ -110,7 +110,7 @@ class HalfBook:
             return
         batch, self._pending = self._pending, []
         leaves = tuple(leaf_hash(half.encoded) for half in batch)
-        root = SignedRoot(signature=self._sign([half.encoded for half in batch]), leaves=leaves)
+        root = SignedRoot(signature=self._sign(leaves), leaves=leaves)
         groups: dict[tuple[bytes, int], list[Half]] = {}
         for position, half in enumerate(batch):
             half.root, half.position = root, position

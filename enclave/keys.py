@@ -25,7 +25,7 @@ from attestation.lease import Lease
 from attestation.offer import Offer, Withdrawal, sign_offer, sign_withdrawal
 from attestation.registration import sign_registration
 from attestation.rpc.pinning import WORKER_NAME, TLSIdentity, make_identity
-from attestation.sealing.batch import WORKER_HALF, sign_batch
+from attestation.sealing.batch import WORKER_HALF, sign_leaves
 from attestation.sealing.errors_signed import SignedError, sign_error
 from attestation.sealing.grant import GrantedTransport
 from attestation.sealing.incoming import IncomingCall, OpenedCall
@@ -153,9 +153,9 @@ class KeyCustody:
         self.withdraw()
         self._ring.drop_all()
 
-    def sign_halves(self, halves: Sequence[bytes]) -> bytes:
-        """The signature over one batch of encoded halves."""
-        return sign_batch(self._receipt, WORKER_HALF, halves).cose
+    def sign_halves(self, leaves: Sequence[bytes]) -> bytes:
+        """The signature over one batch of halves, given by their leaf hashes."""
+        return sign_leaves(self._receipt, WORKER_HALF, leaves)
 
     def sign_refusal(self, refusal: SignedError) -> bytes:
         """A refusal the sender may believe."""

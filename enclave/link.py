@@ -62,6 +62,7 @@ class Link:
         self._limits = limits
         self._clock = clock
         self._transport = GrantedTransport(gateway_id=gateway.gateway_id, gateway_key=gateway.signing_key)
+        self._grant = b""
         self._calls: dict[int, _Line] = {}
         self._held = 0
         self._out: deque[tuple[pb.WorkerFrame, int]] = deque()
@@ -196,13 +197,18 @@ class Link:
         incoming = _incoming(message)
         if len(self._calls) >= self._limits.max_calls:
             raise SealingError(Reason.WORKER_OVERLOADED, f"calls on this link are {len(self._calls)}, want fewer")
-        if message.session.grant:
-            self._transport.admit(message.session.grant, now=self._clock())
+        self._admit_grant(message.session.grant)
         self._calls[message.call_id] = line
         self._hold(line, message.frames)
         line.call = self._worker.begin(incoming, transport=self._transport, memo=message.memo, line=line, link=self)
         if len(message.frames) > 1:
             line.call.feed(message.frames[1:], final=message.final)
+
+    def _admit_grant(self, grant: bytes) -> None:
+        """A grant rides on every call until the first answer; the same bytes are verified once."""
+        if grant and grant != self._grant:
+            self._transport.admit(grant, now=self._clock())
+            self._grant = grant
 
     def _refuse(self, message: pb.Call, error: SealbidError) -> None:
         header_sha256 = labelled_sha256("request", message.header)

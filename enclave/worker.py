@@ -191,9 +191,9 @@ class Worker:
         if not self._running:
             self._quiet.set()
 
-    def _sign(self, halves: Sequence[bytes]) -> bytes:
+    def _sign(self, leaves: Sequence[bytes]) -> bytes:
         self.metrics.batches.add()
-        return self.custody.sign_halves(halves)
+        return self.custody.sign_halves(leaves)
 
     def _deliver(self, gateway_id: bytes, halves: Sequence[Half]) -> None:
         """By the link the calls came by; by a younger one of the same gateway, which may have restarted, with memos."""

@@ -86,13 +86,18 @@ class SignedBatch:
 
 def sign_batch(key: Ed25519PrivateKey, purpose: str, halves: Sequence[bytes]) -> SignedBatch:
     """Signs 1 to 64 encoded halves at once, for "worker-half" or "gateway-half"."""
-    if purpose not in PURPOSES or not 1 <= len(halves) <= MAX_LEAVES:
-        raise Malformed(f"batch of {len(halves)} for {purpose}, want 1..{MAX_LEAVES} worker or gateway halves")
     leaves = [leaf_hash(half) for half in halves]
     return SignedBatch(
-        cose=cose.sign(key, purpose, _statement(len(leaves), root_of(leaves))),
+        cose=sign_leaves(key, purpose, leaves),
         paths=tuple(tuple(path_of(leaves, index)) for index in range(len(leaves))),
     )
+
+
+def sign_leaves(key: Ed25519PrivateKey, purpose: str, leaves: Sequence[bytes]) -> bytes:
+    """The signature of a batch alone, over its leaf hashes: for a signer whose reader derives the paths."""
+    if purpose not in PURPOSES or not 1 <= len(leaves) <= MAX_LEAVES:
+        raise Malformed(f"batch of {len(leaves)} for {purpose}, want 1..{MAX_LEAVES} worker or gateway halves")
+    return cose.sign(key, purpose, _statement(len(leaves), root_of(leaves)))
 
 
 def verify_half(half: bytes, proof: HalfProof, *, public_key: bytes, purpose: str) -> None:

@@ -22,8 +22,8 @@ class Desk:
         self.signed: list[Sequence[bytes]] = []
         self.book = HalfBook(sign=self.sign, deliver=self.deliver, later=self.later, capacity=capacity)
 
-    def sign(self, halves: Sequence[bytes]) -> bytes:
-        self.signed.append(halves)
+    def sign(self, leaves: Sequence[bytes]) -> bytes:
+        self.signed.append(leaves)
         return b"signature %d" % len(self.signed)
 
     def deliver(self, gateway_id: bytes, halves: Sequence[Half]) -> None:
@@ -57,7 +57,7 @@ def test_a_lone_half_is_signed_when_the_timer_fires() -> None:
     desk.add()
     assert [seconds for seconds, _ in desk.timers] == [0.02]
     desk.timers[0][1]()
-    assert desk.signed == [[b"half 1", b"half 2"]]
+    assert desk.signed == [(leaf_hash(b"half 1"), leaf_hash(b"half 2"))]
     ((gateway_id, halves),) = desk.delivered
     assert gateway_id == GATEWAY
     assert [(half.encoded, half.position) for half in halves] == [(b"half 1", 0), (b"half 2", 1)]

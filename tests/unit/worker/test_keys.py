@@ -116,7 +116,7 @@ def test_closing_drops_the_generations_but_still_signs_halves() -> None:
     attested = new_lease(custody, NOW, [])
     custody.close()
     assert custody.current(NOW) is None
-    signed = custody.sign_halves([b"half"])
+    signed = custody.sign_halves([bytes(32)])
     assert cose.verify(signed, attested.keyset.receipt_key, "worker-half")
 
 
