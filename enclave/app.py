@@ -8,6 +8,7 @@ withdrawn, links are told, calls under way are finished, halves wait for their c
 """
 
 import asyncio
+import gc
 import hashlib
 import logging
 import os
@@ -90,6 +91,8 @@ async def serve(settings: WorkerSettings) -> None:
         loop.add_signal_handler(name, stop.set)
     async with running(settings) as running_worker:
         running_worker.failed.add_done_callback(lambda _: stop.set())
+        gc.collect()
+        gc.freeze()  # engines and modules live to the end: no collection needs to walk them again
         await stop.wait()
         await drain(running_worker, seconds=settings.drain_seconds)
         if running_worker.failed.done():

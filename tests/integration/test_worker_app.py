@@ -2,8 +2,11 @@
 """A worker process's whole life in one test process: a real registry, real leases, real links, a fake gateway."""
 
 import asyncio
+import json
 import logging
 import os
+import signal
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -32,9 +35,9 @@ from attestation.rpc.auth import new_api_key
 from attestation.sealing.halves import WorkerStatus
 from attestation.server import admin
 from attestation.server import app as registry_app
-from attestation.verifiers import verifiers_for
 from attestation.server.config import RegistrySettings
 from attestation.trust import read_trust
+from attestation.verifiers import verifiers_for
 from attestation.verify import verify_worker
 from attestation.wire.client import RegistryClient
 from enclave import app as worker_app
@@ -269,3 +272,51 @@ async def scrape(running: worker_app.RunningWorker, path: str) -> str:
             return cast("bytes", response.read()).decode()
 
     return await asyncio.to_thread(get)
+
+
+async def test_the_process_serves_drains_on_sigterm_and_writes_nothing(town: Town, tmp_path: Path) -> None:
+    """`sealbid worker serve`: a lease from a file of settings, SIMULATED on every log line, exit 0, no file left."""
+    config = town.directory / "worker.toml"
+    config.write_text(
+        f"""
+provider = "provider-a"
+trust_file = "{town.trust_file}"
+listen = "127.0.0.1:0"
+registry = {{ address = "{town.registry}", api_key_file = "provider-a.key" }}
+attester = {{ kind = "simulated", simulated = {{ cpu = "machine three" }} }}
+models = [{{ source = "add-one" }}]
+offers = [{{ model = "add-one", ask_nanos = 100 }}]
+markets = [{{ address = "{town.market.address}", api_key_file = "provider-a.key" }}]
+"""
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join(str(root / part) for part in (".", "proto", "proto/gen"))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sealbid", "worker", "serve", "--config", str(config)),
+        cwd=home,
+        env={"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        attested = await town.admitted()
+        await placed(town, attested, 1)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(SECONDS):
+            stdout, stderr = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    assert process.returncode == 0, stderr.decode()
+    assert not stdout
+    assert [line["event"] for line in lines if line["event"] in {"hardened", "lease granted", "draining"}] == [
+        "hardened",
+        "lease granted",
+        "draining",
+    ]
+    assert all(line["profile"] == "SIMULATED" for line in lines)
+    assert not list(home.iterdir())
