@@ -89,6 +89,20 @@ def test_a_full_worker_has_no_slot_until_one_is_released() -> None:
     assert counts(made.award(intent(), now=CLOCK)) == {Gate.NO_SLOT: 1}
 
 
+def test_a_slot_given_back_is_found_behind_many_full_workers() -> None:
+    """However long the row of full workers, the one that becomes free wins next."""
+    owners = [worker(f"w{n}", provider="ABC"[n % 3]) for n in range(40)]
+    made = market([(owner, owner.offer(100 + n, slots=1)) for n, owner in enumerate(owners)])
+    held = [made.award(intent(), now=CLOCK) for _ in owners]
+    assert counts(made.award(intent(), now=CLOCK)) == {Gate.NO_SLOT: 40}
+    freed = held[33]
+    assert isinstance(freed, Awarded)
+    made.release(freed.award)
+    found = made.award(intent(), now=CLOCK)
+    assert isinstance(found, Awarded)
+    assert found.award.worker_id == owners[33].worker_id
+
+
 def test_a_revoked_keyset_is_out_before_the_next_commit() -> None:
     """Revocation needs no commit to take effect."""
     owner = worker()
