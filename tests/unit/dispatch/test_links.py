@@ -1,0 +1,494 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gateway's end of the worker link over real sockets, whoever dialled: calls, failures by name, sessions."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from sealbid_wire.worker.v1 import worker_pb2 as pb
+
+from attestation.attested import AttestedWorker
+from attestation.errors import Reason, Stale
+from attestation.rpc.pinning import WORKER_NAME, make_identity
+from attestation.sealing.dispatch import Dispatch
+from attestation.sealing.halves import WorkerStatus, worker_half_digest
+from attestation.sealing.header import Method
+from gateway.dispatch.exchange import MAX_BACKLOG_BYTES
+from gateway.dispatch.interface import DispatchEvent
+from gateway.errors import WorkerFailed
+from gateway.receipts.arrival import verify_arrival
+from tests.support.dispatch import DIRECTIONS, ENGINE, SECONDS, Gateway, ScriptedWorker, Taken
+
+pytestmark = pytest.mark.net
+
+
+@dataclass
+class Pair:
+    """A gateway linked to a scripted worker."""
+
+    gateway: Gateway
+    worker: ScriptedWorker
+    attested: AttestedWorker
+
+    def begin(self, plaintext: bytes = b"question", **changes: object):  # type: ignore[no-untyped-def]
+        """Begins one attempt."""
+        order = self.gateway.order(self.attested, plaintext, **changes)  # type: ignore[arg-type]
+        return self.gateway.pool.begin(order, self.gateway.now)
+
+    async def failure(self, **changes: float) -> WorkerFailed:
+        """How one attempt fails."""
+        with pytest.raises(WorkerFailed) as caught:
+            await self.begin(b"question", **changes).answer()
+        return caught.value
+
+    async def taken(self) -> pb.Call:
+        """The next call the worker got."""
+        async with asyncio.timeout(SECONDS):
+            return await self.worker.calls.get()
+
+    async def cancelled(self) -> int:
+        """The next call the worker was told to end."""
+        async with asyncio.timeout(SECONDS):
+            return await self.worker.cancels.get()
+
+    def hold(self) -> "list[Taken]":
+        """Makes the worker take calls and answer none."""
+        held: list[Taken] = []
+
+        def keep(taken: Taken) -> list[pb.WorkerFrame]:
+            held.append(taken)
+            return []
+
+        self.worker.script = keep
+        return held
+
+
+@pytest.fixture(params=sorted(DIRECTIONS))
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """Both ends, linked in each direction."""
+    gateway, worker = Gateway(), ScriptedWorker()
+    async with DIRECTIONS[request.param](worker, gateway):
+        attested = worker.attested()
+        gateway.admit(attested)
+        await gateway.reach(attested)
+        yield Pair(gateway, worker, attested)
+
+
+async def test_a_call_is_answered(pair: Pair) -> None:
+    """What the worker sealed is what the caller of the pool gets, with the half that the worker signed for it."""
+    exchange = pair.begin(b"question")
+    reply = await exchange.answer()
+    assert (reply.data, reply.status, reply.error) == (b"QUESTION", WorkerStatus.OK, None)
+    assert reply.half == pair.worker.halves[0]
+    call = await pair.taken()
+    assert call.memo == b"memo of " + exchange.dispatch_sha256
+    assert Dispatch.decode(call.dispatch).award_sha256 == exchange.attempt.award_sha256
+    assert exchange.attempt.worker_id == pair.attested.worker_id
+    assert exchange.attempt.transcript == b"transcript"
+
+
+async def test_the_session_is_made_before_the_first_request_and_shown_until_answered(pair: Pair) -> None:
+    """The session exists once the link does; establishment and grant ride along until an answer came on this link."""
+    assert pair.gateway.metrics.events[DispatchEvent.SESSION] == 1
+    for _ in range(3):
+        await pair.begin().answer()
+    shown = [bool((await pair.taken()).session.grant) for _ in range(3)]
+    assert shown == [True, False, False]
+    assert pair.gateway.metrics.events[DispatchEvent.SESSION] == 1
+
+
+async def test_many_calls_share_the_link_and_may_be_answered_in_any_order(pair: Pair) -> None:
+    """Answers find their calls, whichever comes first."""
+    held = pair.hold()
+    exchanges = [pair.begin(b"call %d" % number) for number in range(20)]
+    for _ in exchanges:
+        await pair.taken()
+    pair.worker.send(*(pair.worker.answer(taken) for taken in reversed(held)))
+    replies = [await exchange.answer() for exchange in exchanges]
+    assert [reply.data for reply in replies] == [b"CALL %d" % number for number in range(20)]
+
+
+async def test_a_large_request_travels_in_several_messages(pair: Pair) -> None:
+    """A request of many frames arrives whole, though no message holds more than a few MiB."""
+    plaintext = os.urandom(5 << 20).lower()
+    pair.worker.script = lambda taken: [pair.worker.answer(taken, data=taken.plaintext[-8:])]
+    assert (await pair.begin(plaintext).answer()).data == plaintext[-8:]
+
+
+async def test_a_stream_is_handed_on_as_it_comes(pair: Pair) -> None:
+    """Each chunk is there before the next was sent; the reply follows the last."""
+    held = pair.hold()
+    exchange = pair.begin(method=Method.STREAM)
+    await pair.taken()
+    chunks = exchange.chunks()
+    for word in (b"one", b"two"):
+        pair.worker.send(pair.worker.chunk(held[0], word))
+        assert await anext(chunks) == word
+    pair.worker.send(pair.worker.answer(held[0], frames=[]))
+    with pytest.raises(StopAsyncIteration):
+        await anext(chunks)
+    assert exchange.reply is not None
+    assert exchange.reply.status is WorkerStatus.OK
+
+
+async def test_a_lost_link_fails_its_calls_and_is_made_again(pair: Pair) -> None:
+    """Calls under way fail so that others may be tried; the next link knows no grant, so it is shown again."""
+    await pair.begin().answer()
+    await pair.taken()
+    pair.hold()
+    exchange = pair.begin()
+    await pair.taken()
+    pair.worker.hang_up()
+    with pytest.raises(WorkerFailed) as lost:
+        await exchange.answer()
+    assert lost.value.before_first_byte
+    assert not lost.value.retry_same
+    assert not pair.gateway.pool.reachable(pair.attested.keyset_id)
+    pair.worker.script = lambda taken: [pair.worker.answer(taken)]
+    await pair.gateway.reach(pair.attested)
+    assert (await pair.begin().answer()).data == b"QUESTION"
+    assert (await pair.taken()).session.grant
+
+
+async def test_a_stream_that_breaks_after_its_first_chunk_says_so(pair: Pair) -> None:
+    """Once a byte was released another worker may not be tried."""
+    held = pair.hold()
+    exchange = pair.begin(method=Method.STREAM)
+    await pair.taken()
+    pair.worker.send(pair.worker.chunk(held[0], b"one"))
+    chunks = exchange.chunks()
+    assert await anext(chunks) == b"one"
+    pair.worker.hang_up()
+    with pytest.raises(WorkerFailed) as lost:
+        await anext(chunks)
+    assert not lost.value.before_first_byte
+
+
+async def test_output_nobody_took_is_dropped_when_the_attempt_fails(pair: Pair) -> None:
+    """A stream that breaks before anything was released may go to another worker: what was opened is not handed on."""
+    held = pair.hold()
+    exchange = pair.begin(method=Method.STREAM)
+    await pair.taken()
+    pair.worker.send(pair.worker.chunk(held[0], b"one"))
+    pair.worker.hang_up()
+    with pytest.raises(WorkerFailed) as lost:
+        await exchange.answer()
+    assert lost.value.before_first_byte
+    assert [chunk async for chunk in _until_failure(exchange)] == []
+
+
+async def _until_failure(exchange) -> AsyncIterator[bytes]:  # type: ignore[no-untyped-def]
+    try:
+        async for chunk in exchange.chunks():
+            yield chunk
+    except WorkerFailed:
+        return
+
+
+async def test_a_slow_caller_cannot_make_a_stream_grow(pair: Pair) -> None:
+    """Output that is not taken has a bound; beyond it the attempt fails and the worker is told to stop."""
+
+    def flood(taken: Taken) -> list[pb.WorkerFrame]:
+        return [pair.worker.chunk(taken, bytes(1 << 16)) for _ in range((MAX_BACKLOG_BYTES >> 16) + 2)]
+
+    pair.worker.script = flood
+    exchange = pair.begin(method=Method.STREAM)
+    with pytest.raises(WorkerFailed) as caught:
+        await exchange.answer()
+    assert caught.value.reason is Reason.RESPONSE_TOO_LARGE
+    assert await pair.cancelled() == exchange.call_id
+
+
+async def test_an_unknown_session_is_made_anew_once_if_the_worker_signs(pair: Pair) -> None:
+    """A signed UNKNOWN_SESSION on a session that worked lets the same worker be asked again, on a new session."""
+    await pair.begin().answer()
+    pair.worker.refuse = lambda call: [pair.worker.signed_refusal(call, Reason.UNKNOWN_SESSION)]
+    first = await pair.failure()
+    assert (first.reason, first.retry_same) == (Reason.UNKNOWN_SESSION, True)
+    again = await pair.failure()
+    assert (again.reason, again.retry_same) == (Reason.UNKNOWN_SESSION, False)
+    calls = [await pair.taken() for _ in range(3)]
+    assert calls[1].session_id != calls[2].session_id
+    assert calls[2].session.grant
+
+
+@pytest.mark.parametrize("change", ["unsigned", "another session", "another header", "another key"])
+async def test_what_is_not_signed_for_this_call_is_a_transport_failure(pair: Pair, change: str) -> None:
+    """Anyone on the path could say that a session is unknown: only this worker's signature over this call counts."""
+    await pair.begin().answer()
+    other = ScriptedWorker()
+
+    def refuse(call: pb.Call) -> list[pb.WorkerFrame]:
+        if change == "unsigned":
+            failed = pb.CallFailed(call_id=call.call_id, reason=Reason.UNKNOWN_SESSION.value)
+            return [pb.WorkerFrame(call_failed=failed)]
+        if change == "another key":
+            return [other.signed_refusal(call, Reason.UNKNOWN_SESSION)]
+        field = "session_id" if change == "another session" else "header_sha256"
+        return [pair.worker.signed_refusal(call, Reason.UNKNOWN_SESSION, **{field: bytes(32)})]
+
+    pair.worker.refuse = refuse
+    failure = await pair.failure()
+    assert (failure.reason, failure.retry_same) == (Reason.WORKER_FAILED, False)
+    pair.worker.refuse = None
+    await pair.begin().answer()
+    assert pair.gateway.metrics.events[DispatchEvent.SESSION] == 1
+
+
+@pytest.mark.parametrize("reason", [Reason.DUPLICATE_REQUEST, Reason.WORKER_OVERLOADED, Reason.DISPATCH_REFUSED])
+async def test_other_signed_refusals_are_for_another_worker(pair: Pair, reason: Reason) -> None:
+    """They are believed, and the same worker is not asked again for this request."""
+    pair.worker.refuse = lambda call: [pair.worker.signed_refusal(call, reason)]
+    failure = await pair.failure()
+    assert (failure.reason, failure.retry_same, failure.before_first_byte) == (reason, False, True)
+    assert pair.gateway.pool.reachable(pair.attested.keyset_id)
+
+
+async def test_a_retired_key_takes_no_more_calls(pair: Pair) -> None:
+    """After a signed KEY_RETIRED the keyset is unreachable; the worker's next generation is another one."""
+    pair.worker.refuse = lambda call: [pair.worker.signed_refusal(call, Reason.KEY_RETIRED)]
+    failure = await pair.failure()
+    assert (failure.reason, failure.retry_same) == (Reason.KEY_RETIRED, False)
+    assert not pair.gateway.pool.reachable(pair.attested.keyset_id)
+    pair.worker.refuse = None
+    pair.worker.rotate(2)
+    renewed = pair.worker.attested()
+    pair.gateway.admit(renewed)
+    assert pair.gateway.pool.reachable(renewed.keyset_id)
+    order = pair.gateway.order(renewed)
+    assert (await pair.gateway.pool.begin(order, pair.gateway.now).answer()).data == b"QUESTION"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"req_commit": bytes(32)},
+        {"resp_commit": bytes(32)},
+        {"req_ct": bytes(32)},
+        {"resp_ct": bytes(32)},
+        {"dispatch_sha256": bytes(32)},
+        {"header_sha256": bytes(32)},
+        {"keyset_id": bytes(32)},
+        {"worker_id": bytes(32)},
+        {"engine_sha256": bytes(32)},
+    ],
+    ids=lambda lie: next(iter(lie)),
+)
+async def test_a_half_that_lies_is_refused_and_reported(pair: Pair, lie: dict[str, object]) -> None:
+    """Each field of the half that the gateway knows is checked before the answer is released."""
+    pair.worker.script = lambda taken: [pair.worker.answer(taken, **lie)]  # type: ignore[arg-type]
+    failure = await pair.failure()
+    assert failure.reason is Reason.RECEIPT_INVALID
+    assert failure.before_first_byte
+    assert pair.gateway.faults == [(pair.attested.worker_id, Reason.RECEIPT_INVALID)]
+
+
+async def test_a_tampered_frame_ends_the_attempt_and_nothing_else(pair: Pair) -> None:
+    """A flipped bit is refused by name, the worker is told to stop, and the link goes on."""
+
+    def tamper(taken: Taken) -> list[pb.WorkerFrame]:
+        frame = pair.worker.answer(taken)
+        altered = bytearray(frame.answer.frames[0])
+        altered[9] ^= 1
+        frame.answer.frames[0] = bytes(altered)
+        return [frame]
+
+    pair.worker.script = tamper
+    assert (await pair.failure()).reason is Reason.TAMPERED
+    await pair.cancelled()
+    pair.worker.script = lambda taken: [pair.worker.answer(taken)]
+    assert (await pair.begin().answer()).data == b"QUESTION"
+
+
+async def test_an_answer_without_its_trailer_is_truncated(pair: Pair) -> None:
+    """A final flag on a frame that is no trailer does not authenticate as the end."""
+
+    def cut(taken: Taken) -> list[pb.WorkerFrame]:
+        frame = pair.worker.answer(taken)
+        del frame.answer.frames[-1]
+        return [frame]
+
+    pair.worker.script = cut
+    assert (await pair.failure()).reason is Reason.TAMPERED
+
+
+async def test_a_silent_worker_costs_no_more_than_the_deadline(pair: Pair) -> None:
+    """At the deadline the attempt fails by name and the worker is told to stop."""
+    pair.hold()
+    failure = await pair.failure(seconds=0.2)
+    assert failure.reason is Reason.DEADLINE_EXCEEDED
+    assert await pair.cancelled() > 0
+
+
+async def test_a_cancelled_call_still_brings_its_half(pair: Pair) -> None:
+    """When the caller goes away the worker is told, and what it did by then comes as its half."""
+    held = pair.hold()
+    exchange = pair.begin()
+    await pair.taken()
+    waiting = asyncio.ensure_future(exchange.answer())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    exchange.cancel()
+    assert await pair.cancelled() == exchange.call_id
+    pair.worker.send(pair.worker.answer(held[0], status=WorkerStatus.CANCELLED))
+    reply = await exchange.answer()
+    assert reply.status is WorkerStatus.CANCELLED
+    assert reply.half == pair.worker.halves[0]
+    assert waiting.cancelled()
+
+
+@pytest.mark.parametrize("status", [WorkerStatus.INVALID, WorkerStatus.ENGINE_FAILED, WorkerStatus.OVERLOADED])
+async def test_a_sealed_error_is_a_reply_with_its_half(pair: Pair, status: WorkerStatus) -> None:
+    """Whose fault it is, the flow decides: the reply says the status and the worker's words."""
+    pair.worker.script = lambda taken: [pair.worker.answer(taken, status=status)]
+    reply = await pair.begin().answer()
+    assert reply.status is status
+    assert reply.error == ("TENSOR_SHAPE", "inputs[0].shape is [1], want [2]")
+    assert reply.half
+
+
+async def test_a_refusing_guard_is_a_failure_that_lets_failover_go_on(pair: Pair) -> None:
+    """Each seal asks the guard; its refusal reaches the flow as a failed attempt and nothing is sent."""
+    pair.gateway.guard.refusal = Stale(Reason.REVOCATION_STALE, "last heartbeat is never, want one")
+    with pytest.raises(WorkerFailed) as caught:
+        pair.begin()
+    assert caught.value.reason is Reason.REVOCATION_STALE
+    pair.gateway.guard.refusal = None
+    await pair.begin().answer()
+    assert pair.worker.calls.qsize() == 1
+
+
+async def test_a_revoked_keyset_loses_its_calls_at_once(pair: Pair) -> None:
+    """Revocation fails what is under way, and nothing more is sent to that keyset."""
+    pair.hold()
+    exchange = pair.begin()
+    await pair.taken()
+    pair.gateway.pool.leave(pair.attested.keyset_id, Reason.REVOKED)
+    with pytest.raises(WorkerFailed) as caught:
+        await exchange.answer()
+    assert caught.value.reason is Reason.REVOKED
+    assert not pair.gateway.pool.reachable(pair.attested.keyset_id)
+    with pytest.raises(WorkerFailed):
+        pair.begin()
+
+
+async def test_halves_reach_the_journal_and_confirmations_the_worker(pair: Pair) -> None:
+    """A signed batch is handed on whole, and the worker hears which halves are durable."""
+    await pair.begin().answer()
+    pair.worker.send(pair.worker.half_batch(b"its memo"))
+    async with asyncio.timeout(SECONDS):
+        arrival = await pair.gateway.arrivals.get()
+    verified = verify_arrival(arrival)
+    assert verified.halves[0].memo == b"its memo"
+    digest = worker_half_digest(pair.worker.halves[0])
+    pair.gateway.pool.halves_kept({pair.attested.worker_id: [digest], bytes(32): [digest]})
+    async with asyncio.timeout(SECONDS):
+        assert await pair.worker.kept.get() == digest
+
+
+async def test_a_draining_worker_finishes_and_takes_no_more(pair: Pair) -> None:
+    """What is under way goes on; nothing new begins."""
+    held = pair.hold()
+    exchange = pair.begin()
+    await pair.taken()
+    pair.worker.send(pb.WorkerFrame(draining=pb.Draining()))
+    await pair.gateway.until(lambda: not pair.gateway.pool.reachable(pair.attested.keyset_id))
+    pair.worker.send(pair.worker.answer(held[0]))
+    assert (await exchange.answer()).data == b"QUESTION"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pb.WorkerFrame(),
+        pb.WorkerFrame(hello=pb.WorkerHello(worker_id=bytes(32))),
+        pb.WorkerFrame(models=pb.Models(models=[pb.Model(name="m", engine_sha256=b"short")])),
+    ],
+    ids=["no kind", "second hello", "model that does not parse"],
+)
+async def test_a_frame_that_breaks_the_protocol_ends_the_link(pair: Pair, frame: pb.WorkerFrame) -> None:
+    """It is refused, and the link is made anew."""
+    pair.worker.send(frame)
+    await pair.gateway.until(lambda: pair.gateway.metrics.events.get(DispatchEvent.LINK_REFUSED))
+    await pair.gateway.reach(pair.attested)
+    assert (await pair.begin().answer()).data == b"QUESTION"
+
+
+async def test_answers_to_calls_nobody_made_are_dropped(pair: Pair) -> None:
+    """An unknown call id is not an error: the call may have ended as its answer was on the way."""
+    pair.worker.send(pb.WorkerFrame(answer=pb.Answer(call_id=99, frames=[b"x"], final=True)))
+    pair.worker.send(pb.WorkerFrame(call_failed=pb.CallFailed(call_id=99)))
+    assert (await pair.begin().answer()).data == b"QUESTION"
+
+
+async def test_a_renewed_binding_of_the_same_keyset_drops_no_call(pair: Pair) -> None:
+    """Renewal makes a session under the new lease; a call under way on the old one is answered."""
+    held = pair.hold()
+    exchange = pair.begin()
+    await pair.taken()
+    renewed = pair.worker.attested(provider="provider-b")
+    assert renewed.keyset_id == pair.attested.keyset_id
+    pair.gateway.admit(renewed)
+    pair.worker.send(pair.worker.answer(held[0]))
+    assert (await exchange.answer()).data == b"QUESTION"
+    pair.worker.script = lambda taken: [pair.worker.answer(taken)]
+    assert (await pair.begin().answer()).data == b"QUESTION"
+    assert pair.gateway.metrics.events[DispatchEvent.SESSION] == 2
+
+
+@pytest.mark.parametrize("direction", sorted(DIRECTIONS))
+async def test_a_used_up_session_is_replaced_before_its_limit(direction: str) -> None:
+    """The request after the last one of a session goes out on a new session."""
+    gateway, worker = Gateway(max_requests=2), ScriptedWorker()
+    async with DIRECTIONS[direction](worker, gateway):
+        attested = worker.attested()
+        gateway.admit(attested)
+        await gateway.reach(attested)
+        for _ in range(5):
+            await gateway.pool.begin(gateway.order(attested), gateway.now).answer()
+        sessions = [worker.calls.get_nowait().session_id for _ in range(5)]
+        assert [sessions.count(one) for one in dict.fromkeys(sessions)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("direction", sorted(DIRECTIONS))
+async def test_a_hello_of_another_worker_ends_the_link(direction: str) -> None:
+    """The certificate says who it is; a hello that says otherwise is refused."""
+    gateway, worker = Gateway(), ScriptedWorker()
+    worker.hello_id = bytes(32)
+    async with DIRECTIONS[direction](worker, gateway):
+        gateway.admit(worker.attested())
+        await gateway.until(lambda: gateway.metrics.events.get(DispatchEvent.LINK_REFUSED))
+        assert gateway.metrics.linked == 0
+
+
+@pytest.mark.parametrize("direction", sorted(DIRECTIONS))
+async def test_another_certificate_never_becomes_a_link(direction: str) -> None:
+    """A peer that shows a key other than the attested one does not get past the handshake."""
+    gateway, worker = Gateway(), ScriptedWorker()
+    worker.shown = make_identity("worker", WORKER_NAME)
+    async with DIRECTIONS[direction](worker, gateway):
+        attested = worker.attested()
+        gateway.admit(attested)
+        if direction == "gateway dials":
+            await gateway.until(lambda: gateway.metrics.events.get(DispatchEvent.LINK_DOWN))
+        else:
+            honest = ScriptedWorker()
+            async with DIRECTIONS[direction](honest, gateway):
+                gateway.admit(honest.attested())
+                await gateway.reach(honest.attested())
+        assert not gateway.pool.reachable(attested.keyset_id)
+
+
+async def test_an_engine_is_known_only_through_the_binding() -> None:
+    """A worker cannot describe engines it was not attested with (here it has none)."""
+    gateway, worker = Gateway(), ScriptedWorker(engines=())
+    async with DIRECTIONS["gateway dials"](worker, gateway):
+        attested = worker.attested()
+        gateway.admit(attested)
+        await gateway.reach(attested)
+        with pytest.raises(WorkerFailed) as caught:
+            await gateway.pool.begin(gateway.order(attested), gateway.now).answer()
+        assert caught.value.reason is Reason.RECEIPT_INVALID
+        assert gateway.pool.models.spec_of(ENGINE) is None
