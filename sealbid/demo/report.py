@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo prints."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from sealbid.demo.observer import VerdictEntry
+
+if TYPE_CHECKING:
+    from sealbid.demo.story import Row
+
+SIMULATED = "SIMULATED: these workers run on a simulated TEE, which protects nothing"
+
+
+def show_refusal(console: Console, verdict: VerdictEntry) -> None:
+    """The refused worker and why, as the log has it."""
+    console.print(f"refused [bold]{verdict.provider}[/]: {', '.join(verdict.reasons)} (logged)")
+
+
+def show_requests(console: Console, rows: Sequence["Row"]) -> None:
+    """One line per request; prices are nano-dollars per 1,000 work units."""
+    table = Table(box=SIMPLE, padding=(0, 1), caption=SIMULATED, caption_justify="left")
+    for heading in ("request", "type", "winner", "price", "runner-up", "ms", "tries", "receipt", "audit"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading in {"price", "ms", "tries"} else "left")
+    for row in rows:
+        table.add_row(
+            row.answered.file,
+            row.answered.label,
+            row.winner,
+            str(row.price_nanos),
+            row.runner_up,
+            f"{row.answered.milliseconds:.1f}",
+            str(row.attempts),
+            row.answered.receipt[:8],
+            "ok" if row.audited else "refused",
+        )
+    console.print(table)
