@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 SIMULATED = "SIMULATED: these workers run on a simulated TEE, which protects nothing"
 
 
+def demo_console(*, stderr: bool) -> Console:
+    """Where the demo prints; wide enough for its table also where there is no terminal to ask."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=100)
+
+
 def show_refusal(console: Console, verdict: VerdictEntry) -> None:
     """The refused worker and why, as the log has it."""
     console.print(f"refused [bold]{verdict.provider}[/]: {', '.join(verdict.reasons)} (logged)")

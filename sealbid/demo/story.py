@@ -21,7 +21,7 @@ from sealbid.demo.caller import Answered, Caller
 from sealbid.demo.deployment import Deployment, ModelPlan, Plan, WorkerPlan
 from sealbid.demo.observer import account, offer_owners, receipt, verdicts
 from sealbid.demo.readiness import until_ready, until_serving
-from sealbid.demo.report import SIMULATED, show_refusal, show_requests
+from sealbid.demo.report import SIMULATED, demo_console, show_refusal, show_requests
 
 MODEL: Final = "magika"
 REQUESTS: Final = 12
@@ -33,7 +33,7 @@ _SOURCES: Final = (
     "LICENSE",
     "pyproject.toml",
     "gateway/flow.py",
-    "proto/inference/service.proto",
+    "proto/generate.py",
 )
 
 WORKERS: Final = (
@@ -60,7 +60,7 @@ class Row:
 
 def run(*, output_dir: Path, json_output: bool) -> int:
     """Plays the demo into `output_dir`; 0 when everything held. With `json_output` only the rows go to stdout."""
-    console = Console(stderr=json_output)
+    console = demo_console(stderr=json_output)
     repository = _repository()
     if output_dir.exists():
         shutil.rmtree(output_dir)
