@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standing offers: signed by the receipt key, placed in every market, renewed long before they end (docs/spec.md, 8.1).
+"""Standing offers: signed by the receipt key, placed in every market, renewed long before they end.
 
 Every change of keys makes new offers, because an offer names the keyset it is for. An offer is honoured here before it
 is placed anywhere. A market that does not answer is tried again until the offers are renewed; none waits for another.
