@@ -10,6 +10,7 @@ then links, and the front last. It stops the other way round: no new requests, t
 """
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -106,6 +107,7 @@ async def running(settings: GatewaySettings, inputs: Inputs) -> AsyncIterator[Fr
         process = _Process(settings, inputs, telemetry, statistics, registry, gateway)
         stack.push_async_callback(process.stop)
         front = await process.start()
+        gc.freeze()  # what start-up made stays; collections need not walk it again
         if settings.metrics_listen is not None:
             stack.callback(serve_metrics(settings.metrics_listen, metrics))
         _LOG.info("gateway serves", extra={"address": front.address, "gateway_id": gateway.gateway_id.hex()})

@@ -36,10 +36,9 @@ from gateway.quota import Quota, Reservation
 from gateway.receipts.desk import Desk
 from gateway.receipts.issue import charge_for
 from gateway.request import FLUSH_MILLISECONDS, Attempt, Call, Ending, Outcome
-from gateway.telemetry import Telemetry
+from gateway.telemetry import OK, Telemetry
 from gateway.tensors import Catalog, worker_refusal
 
-_OK: Final = "OK"
 _REASONS: Final = {
     WorkerStatus.ENGINE_FAILED: Reason.ENGINE_FAILED,
     WorkerStatus.OVERLOADED: Reason.WORKER_OVERLOADED,
@@ -304,7 +303,7 @@ class InferenceFlow:
 
     def _answered(self, journey: _Journey, awarded: Awarded, reply: Reply) -> Answer:
         journey.half = reply.half
-        outcome = self._conclude(journey, Ending.ANSWERED, _OK)
+        outcome = self._conclude(journey, Ending.ANSWERED, OK)
         return Answer(
             data=reply.data,
             request_id=outcome.request_id,
