@@ -79,12 +79,15 @@ class Observed:
 class Gateway:
     """Pool, sessions, client and hub of one gateway, on real sockets."""
 
-    def __init__(self, *, max_requests: int = 65536, max_response_bytes: int = 1 << 22) -> None:
+    def __init__(
+        self, *, max_requests: int = 65536, max_response_bytes: int = 1 << 22, earlier: "Gateway | None" = None
+    ) -> None:
+        """`earlier` is the process whose keys this one took over."""
         self.loop = asyncio.get_running_loop()
         self.now = NOW
-        self.signing_key = Ed25519PrivateKey.generate()
+        self.signing_key: Ed25519PrivateKey = earlier.signing_key if earlier else Ed25519PrivateKey.generate()
         self.gateway_id = gateway_id_of(self.public_key)
-        self.tls = make_identity("gateway", GATEWAY_NAME)
+        self.tls: TLSIdentity = earlier.tls if earlier else make_identity("gateway", GATEWAY_NAME)
         self.metrics = Observed()
         self.guard = RecordingGuard()
         self.arrivals: asyncio.Queue[HalfArrival] = asyncio.Queue()
