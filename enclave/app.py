@@ -289,7 +289,11 @@ async def _scrape(
 
     scrape = Scrape(metrics=worker.metrics, healthy=healthy)
     host, _, port = settings.metrics_listen.rpartition(":")
-    bound = await scrape.start(host.strip("[]"), int(port))
+    try:
+        bound = await scrape.start(host.strip("[]"), int(port))
+    except (OSError, ValueError):
+        message = f"metrics_listen {settings.metrics_listen} cannot be bound, want a free address of this machine"
+        raise SettingsError(message) from None
     stack.push_async_callback(scrape.stop)
     return bound
 

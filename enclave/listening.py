@@ -15,7 +15,7 @@ from sealbid_wire.worker.v1 import worker_pb2 as pb
 from sealbid_wire.worker.v1 import worker_pb2_grpc
 from typing_extensions import override
 
-from attestation.errors import NotGenuine, SealbidError
+from attestation.errors import NotGenuine, SealbidError, SettingsError
 from attestation.rpc.pinning import peer_spki, server_credentials, server_options
 from enclave.gateways import Gateways
 from enclave.link import MAX_MESSAGE_BYTES, Link, LinkLimits, pump
@@ -75,11 +75,15 @@ class Listener:
     """The server of one `LinkService`."""
 
     def __init__(self, *, service: LinkService, worker: Worker, gateways: Gateways, address: str) -> None:
-        """Binds `address` (`host:port`, port 0 for any); `port` then says which."""
+        """Binds `address` (`host:port`, port 0 for any); `port` says which. Raises `SettingsError` if it cannot."""
         self._server = grpc.aio.server(options=[*server_options(), *MESSAGE_OPTIONS])
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(service, self._server)
         credentials = server_credentials(worker.custody.tls, gateways.certificates)
-        self.port: Final = self._server.add_secure_port(address, credentials)
+        try:
+            self.port: Final = self._server.add_secure_port(address, credentials)
+        except RuntimeError:
+            message = f"listen {address} cannot be bound, want a free address of this machine"
+            raise SettingsError(message) from None
 
     async def start(self) -> None:
         """Begins to accept."""

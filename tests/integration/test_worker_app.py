@@ -27,7 +27,7 @@ from typing_extensions import override
 from attestation.appraisal.policy import read_policy
 from attestation.attested import AttestedWorker
 from attestation.binding import SuiteID
-from attestation.errors import Reason
+from attestation.errors import Reason, SettingsError
 from attestation.offer import Offer, open_offer, open_withdrawal
 from attestation.registration import sign_enrolment
 from attestation.registry.values import Admitted
@@ -262,6 +262,25 @@ async def test_a_worker_that_only_dials_registers_without_an_endpoint(town: Town
     async with worker_app.running(settings) as running:
         assert running.endpoint == ""
         assert (await town.admitted()).endpoint == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"listen": "203.0.113.1:1"}, "listen"),
+        ({"metrics_listen": "203.0.113.1:1"}, "metrics_listen"),
+        ({"offers": (Offering(model="other", ask_nanos=1),)}, "other"),
+        ({"models": (Model(source="add-one"), Model(source="add-one"))}, "twice"),
+        ({"attester": Attestation(kind=AttesterChoice.AUTO)}, "simulated must be named"),
+        ({"attester": Attestation(kind=AttesterChoice.SIMULATED)}, "attester.simulated"),
+        ({"trust_file": Path("/nowhere")}, "trust_file"),
+    ],
+)
+async def test_what_cannot_work_does_not_start(town: Town, change: dict[str, Any], named: str) -> None:
+    """Addresses that cannot be bound, offers for no model, no named attester, missing files: said by the setting."""
+    with pytest.raises(SettingsError, match=named):
+        async with worker_app.running(town.worker(**change)):
+            pass
 
 
 async def scrape(running: worker_app.RunningWorker, path: str) -> str:
