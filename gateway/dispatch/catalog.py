@@ -51,16 +51,24 @@ class ServedModels:
     """The descriptions of all linked workers, in memory."""
 
     def __init__(self) -> None:
+        self._described: dict[bytes, tuple[ServedModel, ...]] = {}
         self._by_worker: dict[bytes, tuple[ServedModel, ...]] = {}
         self._specs: Mapping[bytes, ModelSpec] = {}
 
     def replace(self, worker_id: bytes, models: Iterable[ServedModel], *, engines: Collection[bytes]) -> None:
-        """Makes these the worker's models; those of engines outside `engines` are left out."""
-        self._by_worker[worker_id] = tuple(model for model in models if model.engine_sha256 in engines)
+        """Makes these the worker's models; those of engines outside `engines` do not count."""
+        self._described[worker_id] = tuple(models)
+        self.attest(worker_id, engines)
+
+    def attest(self, worker_id: bytes, engines: Collection[bytes]) -> None:
+        """Says anew which engines the worker was attested with: a description may come before its binding."""
+        described = self._described.get(worker_id, ())
+        self._by_worker[worker_id] = tuple(model for model in described if model.engine_sha256 in engines)
         self._index()
 
     def remove(self, worker_id: bytes) -> None:
         """Forgets a worker that is no longer linked."""
+        self._described.pop(worker_id, None)
         if self._by_worker.pop(worker_id, None) is not None:
             self._index()
 

@@ -70,7 +70,6 @@ class Hub:
             data: object = await context.read()
             return data if isinstance(data, bytes) else None
 
-        self._pool.attach(link)
         try:
             await pump(link, read=read, write=context.write)
         except SealbidError as error:

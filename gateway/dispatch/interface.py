@@ -13,6 +13,7 @@ class DispatchEvent(StrEnum):
 
     LINK_UP = "link_up"
     LINK_DOWN = "link_down"
+    LINK_FAILED = "link_failed"
     LINK_REFUSED = "link_refused"
     SESSION = "session"
     CALL_REFUSED = "call_refused"

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from attestation.attested import AttestedWorker
-from attestation.errors import Reason, SealbidError
+from attestation.errors import NotGenuine, Reason, SealbidError
 from attestation.sealing.dispatch import SignedDispatch
 from attestation.sealing.errors_signed import open_error
 from attestation.sealing.session import WrappedCall
@@ -67,7 +67,7 @@ class WorkerPool:
         link = self._links.get(worker.worker_id)
         if link is not None and link.ready:
             self._prepare(worker)
-            self.models.replace(worker.worker_id, self.models.of(worker.worker_id), engines=self._engines(worker))
+            self.models.attest(worker.worker_id, self._engines(worker.worker_id))
         self._count()
 
     def leave(self, keyset_id: bytes, reason: Reason) -> None:
@@ -109,13 +109,9 @@ class WorkerPool:
         link = self._links.get(worker.worker_id)
         return link is not None and link.ready
 
-    def attach(self, link: Link) -> None:
-        """Takes a link; an older one of the same worker ends, for its worker opened the new one knowingly."""
-        older = self._links.get(link.worker_id)
-        self._links[link.worker_id] = link
-        if older is not None and older is not link:
-            older.close()
-        self._metrics.dispatch(DispatchEvent.LINK_UP)
+    def linked(self, worker_id: bytes) -> bool:
+        """Whether this worker has a link that works, whoever opened it."""
+        return worker_id in self._links
 
     def detach(self, link: Link) -> None:
         """Lets go of a link that ended."""
@@ -205,10 +201,16 @@ class WorkerPool:
     # What links and exchanges report
 
     def greeted(self, link: Link, models: Sequence[ServedModel]) -> None:
-        """See `LinkOwner`: the sessions of a worker are made before its first request."""
+        """See `LinkOwner`: the sessions of a worker are made before its first request.
+
+        Raises:
+            NotGenuine: the worker left the table while it said hello.
+        """
         keysets = self._keysets(link.worker_id)
-        engines = {engine for worker in keysets for engine in worker.engines}
-        self.models.replace(link.worker_id, models, engines=engines)
+        if not keysets:
+            raise NotGenuine(Reason.UNAUTHENTICATED, "hello is of a worker that is not admitted, want one that is")
+        self._attach(link)
+        self.models.replace(link.worker_id, models, engines=self._engines(link.worker_id))
         for worker in keysets:
             self._prepare(worker)
         self._count()
@@ -250,6 +252,16 @@ class WorkerPool:
             return renewable
         return False
 
+    def _attach(self, link: Link) -> None:
+        """Takes a link that works; an older one of the same worker ends, for the worker greeted us anew."""
+        older = self._links.get(link.worker_id)
+        if older is link:
+            return
+        self._links[link.worker_id] = link
+        if older is not None:
+            older.close()
+        self._metrics.dispatch(DispatchEvent.LINK_UP)
+
     def _prepare(self, worker: AttestedWorker) -> None:
         try:
             self._sessions.ensure(worker, now=self._clock())
@@ -260,8 +272,8 @@ class WorkerPool:
     def _keysets(self, worker_id: bytes) -> list[AttestedWorker]:
         return [worker for worker in self._workers.values() if worker.worker_id == worker_id]
 
-    def _engines(self, worker: AttestedWorker) -> Collection[bytes]:
-        return {engine for one in self._keysets(worker.worker_id) for engine in one.engines}
+    def _engines(self, worker_id: bytes) -> Collection[bytes]:
+        return {engine for worker in self._keysets(worker_id) for engine in worker.engines}
 
     def _count(self) -> None:
         self._metrics.workers(sum(link.ready for link in self._links.values()))

@@ -69,7 +69,8 @@ class WorkerClient:
     async def _keep(self, worker_id: bytes) -> None:
         wait = FIRST_WAIT
         while (worker := self._pool.admitted(worker_id)) is not None and worker.endpoint:
-            if await self._link(worker):
+            # A worker that dialled us needs no second link; two would take turns ending each other.
+            if not self._pool.linked(worker_id) and await self._link(worker):
                 wait = FIRST_WAIT
             await asyncio.sleep(wait * (0.5 + self._jitter() / 2))
             wait = min(wait * 2, LONGEST_WAIT)
@@ -98,7 +99,6 @@ class WorkerClient:
                     spoken = True
                     return data
 
-                self._pool.attach(link)
                 try:
                     await pump(link, read=read, write=call.write)
                 finally:
@@ -109,7 +109,7 @@ class WorkerClient:
         return spoken
 
     def _note(self, worker: AttestedWorker, error: Exception) -> None:
-        if isinstance(error, SealbidError):
-            self._metrics.dispatch(DispatchEvent.LINK_REFUSED)
+        refused = isinstance(error, SealbidError)
+        self._metrics.dispatch(DispatchEvent.LINK_REFUSED if refused else DispatchEvent.LINK_FAILED)
         reason = error.reason.value if isinstance(error, SealbidError) else type(error).__name__
         _LOG.warning("link ended", extra={"worker_id": worker.worker_id.hex(), "reason": reason})

@@ -119,7 +119,8 @@ class Journal:
         """Commits what is queued, then stops. It gives up on a store that keeps failing: workers keep their halves."""
         self._closing.set()
         self._wake.set()
-        await asyncio.to_thread(self._thread.join)
+        if self._loop is not None:
+            await asyncio.to_thread(self._thread.join)
 
     def record(self, outcome: Outcome) -> None:
         """Takes an outcome. It is never turned away: the flow asks `overloaded` before it admits a request."""

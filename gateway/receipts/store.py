@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine, func
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlmodel import Session, SQLModel, col, select
 
 from attestation.attested import AttestedWorker
@@ -175,7 +175,10 @@ class SQLJournalStore:
         try:
             with Session(self._engine) as session, session.begin():
                 yield session
-        except OperationalError as error:
+        except (IntegrityError, DataError):
+            raise
+        except DBAPIError as error:
+            # Whatever else a database says (full, locked, corrupt, gone) is not the fault of what was written.
             raise StoreUnavailable(type(error.orig).__name__) from None
 
     def _apply(

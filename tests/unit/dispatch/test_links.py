@@ -472,7 +472,7 @@ async def test_another_certificate_never_becomes_a_link(direction: str) -> None:
         attested = worker.attested()
         gateway.admit(attested)
         if direction == "gateway dials":
-            await gateway.until(lambda: gateway.metrics.events.get(DispatchEvent.LINK_DOWN))
+            await gateway.until(lambda: gateway.metrics.events.get(DispatchEvent.LINK_FAILED))
         else:
             honest = ScriptedWorker()
             async with DIRECTIONS[direction](honest, gateway):
@@ -492,3 +492,33 @@ async def test_an_engine_is_known_only_through_the_binding() -> None:
             await gateway.pool.begin(gateway.order(attested), gateway.now).answer()
         assert caught.value.reason is Reason.RECEIPT_INVALID
         assert gateway.pool.models.spec_of(ENGINE) is None
+
+
+async def test_a_worker_that_dialled_in_is_not_dialled_as_well() -> None:
+    """With an endpoint and a link of its own making there is one link, and it stays."""
+    gateway, worker = Gateway(), ScriptedWorker()
+    async with DIRECTIONS["worker dials"](worker, gateway):
+        gateway.pool.admit(worker.attested())
+        await gateway.reach(worker.attested())
+        async with asyncio.timeout(SECONDS):
+            nowhere = worker.attested(endpoint="127.0.0.1:1")
+            gateway.admit(nowhere)
+            for _ in range(3):
+                reply = await gateway.pool.begin(gateway.order(nowhere), gateway.now).answer()
+                assert reply.data == b"QUESTION"
+        assert gateway.metrics.events[DispatchEvent.LINK_UP] == 1
+        assert DispatchEvent.LINK_FAILED not in gateway.metrics.events
+
+
+async def test_a_worker_that_left_is_neither_linked_nor_dialled() -> None:
+    """When its last keyset leaves, the link ends, and a hello of it is refused."""
+    gateway, worker = Gateway(), ScriptedWorker()
+    async with DIRECTIONS["gateway dials"](worker, gateway):
+        attested = worker.attested()
+        gateway.admit(attested)
+        await gateway.reach(attested)
+        gateway.pool.leave(attested.keyset_id, Reason.LEASE_EXPIRED)
+        await gateway.until(lambda: gateway.metrics.linked == 0)
+        assert not gateway.pool.linked(attested.worker_id)
+        assert gateway.pool.certificates() == []
+        assert gateway.pool.admitted(attested.worker_id) is None
