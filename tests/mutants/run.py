@@ -78,7 +78,17 @@ def fate(mutant: Mutant) -> Fate:
             copy(ROOT / name, root / name)
         if apply(mutant, root):
             return Fate.BROKEN
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "--hypothesis-seed=0",
+            *mutant.tests,
+        ]
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}
         done = subprocess.run(command, cwd=root, env=env, capture_output=True, check=False)
     return {_PASSED: Fate.SURVIVED, _FAILED: Fate.KILLED}.get(done.returncode, Fate.BROKEN)

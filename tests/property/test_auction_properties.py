@@ -99,10 +99,16 @@ KINDS = {
 }
 
 
+SHUT = st.lists(st.sampled_from([kind for kind, (gate, _) in KINDS.items() if gate]), max_size=60)
+
+
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(sorted(KINDS)), max_size=120), st.booleans(), seeds)
-def test_long_walks_are_the_formula_too(kinds: list[str], rival: bool, seed: bytes) -> None:
+@given(SHUT, st.lists(st.sampled_from(sorted(KINDS)), max_size=60), st.booleans(), seeds)
+@example(shut=["far"] * 40, mixed=[], rival=True, seed=SEEDS[0])
+@example(shut=["full"] * 40, mixed=["own", "far"], rival=True, seed=SEEDS[0])
+def test_long_walks_are_the_formula_too(shut: list[str], mixed: list[str], rival: bool, seed: bytes) -> None:
     """However many offers are shut out, and however they alternate, outcome and reasons are the formula's."""
+    kinds = shut + mixed
     made = [Bid(name=f"o{n:03}", operator="A", ask=n, **KINDS[kind][1]) for n, kind in enumerate(kinds)]  # type: ignore[arg-type]
     made += [Bid(name="last", operator="A", ask=200), Bid(name="after", operator="B" if rival else "A", ask=250)]
     found = run(made, p_max=300, seed=seed, regions=REGIONS)
