@@ -3,7 +3,8 @@
 
 Every change of keys makes new offers, because an offer names the keyset it is for. An offer is honoured here before it
 is placed anywhere. A market that does not answer is tried again until the offers are renewed; none waits for another.
-Without a lease nothing is offered.
+A market whose connection was lost may have restarted with an empty book, so it is given the same offers again. Without
+a lease nothing is offered.
 """
 
 import asyncio
@@ -43,6 +44,9 @@ class MarketPort(Protocol):
     def name(self) -> str: ...
     async def place(self, offer: bytes) -> None: ...
     async def withdraw(self, withdrawal: bytes) -> None: ...
+    async def interrupted(self) -> None:
+        """Returns when the market may have forgotten what was placed."""
+        ...
 
 
 class MarketClient:
@@ -72,6 +76,11 @@ class MarketClient:
         """Takes an offer out."""
         request = market_pb2.WithdrawOfferRequest(withdrawal=withdrawal)
         await self._ask(self._stub.WithdrawOffer(request, metadata=self._metadata, timeout=CALL_SECONDS))
+
+    async def interrupted(self) -> None:
+        """Returns when the connection by which offers were placed is gone."""
+        while (state := self._channel.get_state()) is grpc.ChannelConnectivity.READY:
+            await self._channel.wait_for_state_change(state)
 
     async def close(self) -> None:
         """Closes the channel."""
@@ -125,7 +134,7 @@ class OfferDesk:
                 await self._custody.rotated()
                 continue
             self._standing = self._make(tenure)
-            placing = [asyncio.ensure_future(self._place(market, self._standing)) for market in self._markets]
+            placing = [asyncio.ensure_future(self._keep(market)) for market in self._markets]
             try:
                 async with asyncio.timeout(RENEW_SECONDS):
                     await self._custody.rotated()
@@ -174,6 +183,13 @@ class OfferDesk:
             not_after=min(at - SKEW_SECONDS + MAX_OFFER_SECONDS, tenure.not_after),
             max_rows=offering.max_rows,
         )
+
+    async def _keep(self, market: MarketPort) -> None:
+        """Keeps the standing offers in one market, whatever happens to the connection."""
+        while self._standing:
+            await self._place(market, self._standing)
+            await market.interrupted()
+            await asyncio.sleep(FIRST_WAIT)
 
     async def _place(self, market: MarketPort, offers: Sequence[_Signed]) -> None:
         """Places all offers in one market; the market may not know a new keyset for a second, so it is asked again."""

@@ -233,6 +233,7 @@ class FakeMarket:
         self.refusals = refusals
         self.placed: asyncio.Queue[bytes] = asyncio.Queue()
         self.withdrawn: list[bytes] = []
+        self.lost = asyncio.Event()
 
     async def place(self, offer: bytes) -> None:
         """Keeps an offer, unless it is one of the first."""
@@ -244,6 +245,11 @@ class FakeMarket:
     async def withdraw(self, withdrawal: bytes) -> None:
         """Keeps a withdrawal."""
         self.withdrawn.append(withdrawal)
+
+    async def interrupted(self) -> None:
+        """Returns once the test loses the connection."""
+        await self.lost.wait()
+        self.lost.clear()
 
     async def next(self) -> bytes:
         """The next offer placed."""
@@ -313,6 +319,16 @@ async def test_a_market_that_refuses_is_asked_again_and_holds_up_no_other() -> N
     new_lease(custody, NOW, [])
     async with a_desk(custody, OwnOffers(), late, ready):
         assert await ready.next() == await late.next()
+
+
+async def test_a_market_that_was_lost_gets_the_same_offers_again() -> None:
+    """A gateway that restarted has an empty book; it is not left without offers until they are renewed."""
+    custody, market = KeyCustody(), FakeMarket()
+    new_lease(custody, NOW, [])
+    async with a_desk(custody, OwnOffers(), market):
+        offer = await market.next()
+        market.lost.set()
+        assert await market.next() == offer
 
 
 async def test_standing_offers_are_withdrawn_by_signature() -> None:
