@@ -3,6 +3,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+MAX_ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +58,18 @@ class Limits:
     max_request_bytes: int = 16 << 20
     max_response_bytes: int = 16 << 20
     max_attempts: int = 3
+    """Workers tried for one request, at most 5: the memo a restart needs has room for that many."""
     default_deadline_seconds: float = 30.0
     max_deadline_seconds: float = 600.0
     min_deadline_milliseconds: int = 5
     """A request with less time left is refused before anything is spent on it."""
     drain_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_attempts <= MAX_ATTEMPTS:
+            raise ValueError(f"max_attempts is 1 to {MAX_ATTEMPTS}")
+        if self.min_deadline_milliseconds < 1 or min(self.max_request_bytes, self.max_response_bytes) < 1024:
+            raise ValueError("min_deadline_milliseconds is at least 1, max_request_bytes and max_response_bytes 1024")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ sealed limits; every attempt has an award of its own, and only the answering one
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -138,7 +138,7 @@ class InferenceFlow:
                         self._abandon(journey, exchange)
                         raise
 
-    async def stream(self, arrival: Arrival) -> AsyncIterator[tuple[bytes, bytes]]:
+    async def stream(self, arrival: Arrival) -> AsyncGenerator[tuple[bytes, bytes], None]:
         """One request of a ModelStreamInfer: (request id, output bytes) as they come. Raises as `unary` does."""
         with self._admit(arrival) as journey:
             while True:
