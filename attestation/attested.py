@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof by possession: the key and the worker that evidence, policy, lease and log led to (docs/spec.md section 3).
+"""Proof by possession: the key and the worker that evidence, policy, lease and log led to (docs/spec.md, 3.4).
 
 Only `attestation.verify` builds these values; sealing accepts nothing else. The constructor asks for a token private to
 this module, which guards against mistakes, not against code in the same process that means harm.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evidence bundle: all that proves one binding of keys, and its content address (docs/spec.md section 3).
+"""The evidence bundle: all that proves one binding of keys, and its content address (docs/spec.md, 3.9).
 
     Bundle = {0:"sealbid/bundle/1", 1:challenge bstr, 2:keyset bstr, 3:binding bstr,
               4:[[kind tstr, format tstr, data bstr],..] 1..32, 5:[[kind tstr, data bstr],..] 0..64}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one question the core asks of a TLS certificate: which key is it about? (docs/spec.md section 3.1)
+"""The one question the core asks of a TLS certificate: which key is it about? (docs/spec.md, 3.4)
 
 It does not check who signed the certificate, its names or its dates: the attested keyset pins the key itself.
 """

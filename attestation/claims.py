@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What genuine evidence says, in one vocabulary for every kind of TEE (docs/spec.md section 3).
+"""What genuine evidence says, in one vocabulary for every kind of TEE (docs/spec.md, 3.9).
 
 `EvidenceClaims` is what one piece of evidence says; `Claims` is what a whole presentation says: one CPU, its devices,
 and the facts its key binding adds. Claims are statements, not verdicts: whether they are acceptable is for appraisal.

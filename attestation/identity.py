@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How parties are named in signed bytes: digests of what identifies them (docs/spec.md section 3)."""
+"""How parties are named in signed bytes: digests of what identifies them (docs/spec.md, 3.5)."""
 
 from attestation.codec.labels import labelled_sha256
 

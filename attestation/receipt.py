@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verifies a receipt from its own bytes and the verifier's trust root, offline, at any later time (docs/spec.md, 9).
+"""Verifies a receipt from its own bytes and the verifier's trust root, offline, at any later time (docs/spec.md, 9.6).
 
  1 the gateway's key       its `key.add` entry is in the trusted log
  2 the gateway's half      is in a batch signed by that key, and names that gateway

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The receipt file: everything one request left behind, in one JSON object (docs/spec.md, 9).
+"""The receipt file: everything one request left behind, in one JSON object (docs/spec.md, 9.5).
 
     receipt = { "v": "sealbid/receipt/1", "simulated": bool, "award": b64, "dispatches": [b64, ..],
                 "gateway_half": b64, "gateway_batch": batch, "gateway_key": logged,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker and a gateway sign when they enter: proof that the keys are theirs (docs/spec.md 3.6, ruling 5).
+"""What a worker and a gateway sign when they enter: proof that the keys are theirs (docs/spec.md, 3.6, ruling 5).
 
 Registration  COSE_Sign1(receipt key, "register") over {0:"sealbid/register/1", 1:binding_digest,
               2:SHA-256(certificate), 3:endpoint tstr}

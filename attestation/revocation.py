@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The question asked at every seal: may this key still be used now? (docs/spec.md section 3, rulings 14 and 15)
+"""The question asked at every seal: may this key still be used now? (docs/spec.md, 3.8, rulings 14 and 15)
 
 A `SealGuard` holds the newest signed heartbeat it heard. A key is refused when its policy is another one than in force,
 when its time is over, when a heartbeat names it, and when no heartbeat young enough has been heard: silence of the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trust root: what a party must hold before it can believe anything a registry says (docs/spec.md section 3).
+"""The trust root: what a party must hold before it can believe anything a registry says (docs/spec.md, 3.12).
 
     origin = "registry.example/evidence"      the log's name
     log_key = "registry.example/evidence+0123abcd+AV..."     C2SP verifier key of the checkpoints

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verify a worker: from presented bytes to an `AttestedWorker`, or an error that says why not (docs/spec.md section 3).
+"""Verify a worker: from presented bytes to an `AttestedWorker`, or an error that says why not (docs/spec.md, 3.4).
 
     a  the CPU evidence is genuine at `now`                     f  each device report answers the device nonce, genuine
     b  its slot is recomputed over the received key binding     g  the binding's end is within an hour of its challenge

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GatewayService's other side: the link when this worker dials, for workers nobody can reach (docs/spec-link.md).
+"""GatewayService's other side: the link when this worker dials, for workers nobody can reach (docs/spec.md, 11.1).
 
 The worker dials only a gateway whose keys it found in the log, with that gateway's certificate as the only root. A link
 that ends is dialled again after a wait that doubles up to half a minute, with the registry's list read anew meanwhile.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateways a worker talks to: exactly those whose keys stand in the evidence log (docs/spec-link.md).
+"""The gateways a worker talks to: exactly those whose keys stand in the evidence log (docs/spec.md, 11.1).
 
 The set is replaced as a whole when the registry's list was fetched and each entry's proof verified; TLS handshakes read
 it from another thread.

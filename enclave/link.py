@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One link between this worker and one gateway: frames in, frames out, whoever dialled (docs/spec-link.md).
+"""One link between this worker and one gateway: frames in, frames out, whoever dialled (docs/spec.md, 11).
 
     first frame each way: hello      then, in any order and for many calls at once
     gateway  Call CallFrames Cancel HalvesKept          worker  Answer CallFailed HalfBatch Draining

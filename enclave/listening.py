@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WorkerService: the link when the gateway dials. Mutual TLS, pinned both ways (docs/spec-link.md).
+"""WorkerService: the link when the gateway dials. Mutual TLS, pinned both ways (docs/spec.md, 11.1).
 
 Only known gateways complete the handshake; the certificate shown then says which one it is. A gateway that breaks the
 protocol is told the reason code and nothing else.

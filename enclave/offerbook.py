@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this worker has offered, and how much of it is taken: the authority on its own slots (docs/spec-link.md, 3).
+"""What this worker has offered, and how much of it is taken: the authority on its own slots (docs/spec.md, 11.3).
 
 An offer is renewed every minute under a new id, so a *lot* (model, tier) has many offer ids over time and one count of
 slots. An id is honoured until a grace after its end: the request it won may still be on its way.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker: what every link shares, and the one place where a call is admitted (docs/spec-link.md, 3).
+"""The worker: what every link shares, and the one place where a call is admitted (docs/spec.md, 11.3).
 
     1 refuse early    draining, no lease in force, too many calls, no room for another half
     2 open            `KeyCustody.open`: grant, dispatch, limits, replay, wrap, first frame; marks only when all held

@@ -13,7 +13,7 @@ __all__ = ["FLUSH_MILLISECONDS", "Attempt", "Call", "Ending", "Limits", "Method"
 
 
 FLUSH_MILLISECONDS = {Tier.INTERACTIVE: 20, Tier.STANDARD: 50, Tier.BATCH: 200}
-"""Interval at which a stream's frames leave the worker, by tier (docs/spec.md, 5)."""
+"""Interval at which a stream's frames leave the worker, by tier (docs/spec.md, 11.3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

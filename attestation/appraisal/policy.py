@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The appraisal policy: TOML bytes that say what is acceptable, known by their SHA-256 (docs/spec.md section 3).
+"""The appraisal policy: TOML bytes that say what is acceptable, known by their SHA-256 (docs/spec.md, 3.11).
 
     id, version, profile = "production" | "development"
     [tee]        kinds, devices, debug, tcb_status, advisories      reference values

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deterministic CBOR: the strict subset of RFC 8949 section 4.2.1 that Sealbid signs and hashes (docs/spec.md, 1).
+"""Deterministic CBOR: the strict subset of RFC 8949 section 4.2.1 that Sealbid signs and hashes (docs/spec.md, 1.2).
 
     item  = uint | nint | bstr | tstr | array | map | true | false | null
     map   = definite length, unsigned integer keys 0..23, ascending, unique

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COSE_Sign1 with Ed25519 and a purpose in external_aad (RFC 9052 section 4; docs/spec.md section 1.4).
+"""COSE_Sign1 with Ed25519 and a purpose in external_aad (RFC 9052 section 4; docs/spec.md, 1.4).
 
     COSE_Sign1 = [ protected: bstr .cbor {1: -8}, unprotected: {}, payload: bstr, signature: bstr(64) ]      untagged
     signed     = [ "Signature1", protected, external_aad: "sealbid/1 " || purpose, payload ]

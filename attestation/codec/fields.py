@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Typed reads of decoded CBOR fields, each naming the field it refuses (docs/spec.md section 1)."""
+"""Typed reads of decoded CBOR fields, each naming the field it refuses (docs/spec.md, 1.2)."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise

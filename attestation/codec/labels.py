@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Domain-separated hashes and key derivation: `L`, `H`, `lp` and `Exp` of docs/spec.md section 1.
+"""Domain-separated hashes and key derivation: `L`, `H`, `lp` and `Exp` of docs/spec.md, 1.1.
 
 Every hash and derived key names what it is for, so that bytes made for one purpose never pass for another.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How verdicts are written into the evidence log: what was judged, by what, and what came out (docs/spec.md section 4).
+"""How verdicts are written into the evidence log: what was judged, by what, and what came out (docs/spec.md, 10.4).
 
 A refusal is written with as much as could be read. Texts a sender chose (evidence formats, collateral kinds) enter only
 if they are plain names, so that nobody writes a message into the log; hardware identities enter only as HMACs.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gateway's keys as the log holds them, and how a worker checks them before it listens (docs/spec.md section 5)."""
+"""A gateway's keys as the log holds them, and how a worker checks them before it listens (docs/spec.md, 3.6)."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry's work, one method each; every change is in the log, under a signed checkpoint, before it can be used.
 
-The order of a registration, and what a crash after each step leaves (docs/spec.md section 3, rulings 6, 14, 16 and 31):
+The order of a registration, and what a crash after each step leaves (docs/spec.md, 3.13, rulings 6, 14, 16 and 31):
 
     1 the challenge is spent                a lost attempt; the worker asks for another challenge
     2 verify, appraise                      nothing

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mutual TLS whose only roots are pinned certificates, between gateway and worker (docs/spec-link.md, 1).
+"""Mutual TLS whose only roots are pinned certificates, between gateway and worker (docs/spec.md, 11.1).
 
 A process has one self-signed P-256 certificate. Its peer trusts exactly that certificate, never an authority, so the
 TLS key is the one an attested keyset or a logged `key.add` entry names. Its names (`worker.sealbid.invalid`) are

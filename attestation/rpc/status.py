@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one table from reasons to gRPC statuses, and how an error travels (docs/spec.md section 8, AIP-193).
+"""The one table from reasons to gRPC statuses, and how an error travels (docs/spec.md, 14; AIP-193).
 
 A refusal is sent as `google.rpc.Status` with one `ErrorInfo` {reason, domain "sealbid", metadata} in the trailing
 metadata `grpc-status-details-bin`, so callers switch on the reason. The metadata holds field, got and want of the first

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seam between evidence and claims: one verifier per kind of TEE (docs/spec.md section 3).
+"""The seam between evidence and claims: one verifier per kind of TEE (docs/spec.md, 3.4).
 
 A verifier says whether evidence is genuine and what it says; whether that is acceptable is for `attestation.appraisal`.
 The composition root of each process decides which kinds exist there by handing in a mapping of verifiers.

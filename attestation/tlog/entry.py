@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entries of the evidence log: one JSON object each, canonical, at most 16 KiB (docs/spec.md, Log).
+"""Entries of the evidence log: one JSON object each, canonical, at most 16 KiB (docs/spec.md, 10.4).
 
 The stored bytes are the leaf: whoever verifies hashes what was stored and never writes it anew. Refused, when reading
 and when writing alike: bytes that are not canonical JSON, a key the kind does not have, and one that is missing.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each kind of log entry must and may say (docs/spec.md, Log): one table, checked when writing and when reading.
+"""What each kind of log entry must and may say (docs/spec.md, 10.4): one table, checked when writing and when reading.
 
 Nothing here names a person, a tenant, a prompt or a chip: staff stand as pseudonyms, hardware identities as HMACs under
 a key of the log that auditors are given, and claims that are known to identify a machine are refused by name.

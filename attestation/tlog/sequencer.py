@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The evidence log's one writer: gives entries their index, and signs heads that continue the last signed one.
 
-What it refuses, for good and until a person has looked (docs/spec.md, Log):
+What it refuses, for good and until a person has looked (docs/spec.md, 10.5):
 
     LOG_ROLLBACK   the store is shorter than the last signed head, or that head is missing and `inception` is not set
     LOG_FORK       the store's tree does not continue the last signed head, or holds bytes that are not what was hashed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seam between a worker and its TEE, and the order in which evidence is made (docs/spec.md section 3).
+"""The seam between a worker and its TEE, and the order in which evidence is made (docs/spec.md, 3.4).
 
     keys -> keyset_id -> device_nonce -> device reports -> key binding -> quote
 

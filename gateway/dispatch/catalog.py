@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What linked workers serve: the interface of each engine digest, as attested workers describe it (docs/spec.md, 8.1).
+"""What linked workers serve: the interface of each engine digest, as attested workers describe it (docs/spec.md, 11.2).
 
 A description counts only for an engine that the worker's key binding names, so a worker cannot speak for engines it was
 not attested with. Where two workers describe one engine differently, the first one's word holds while it is linked.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One attempt of one sealed request on one worker: what was sent, what comes back, how it ends (docs/spec.md, 7, 8).
+"""One attempt of one sealed request on one worker: what was sent, what comes back, how it ends (docs/spec.md, 7, 11.3).
 
     open ──trailer that checks out──▶ replied           ──cancel──▶ open, waiting a little for the worker's half
        └──link lost · refused · late · a frame or half that does not hold──▶ failed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GatewayService: the same links for workers that cannot be dialled (docs/spec.md, 8.1).
+"""GatewayService: the same links for workers that cannot be dialled (docs/spec.md, 11.1).
 
 Only certificates of admitted workers complete the handshake; the one shown then says which worker it is. A worker that
 breaks the protocol is told the reason code and nothing else.

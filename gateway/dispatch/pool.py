@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attested workers, their links and sessions: where one attempt of a request begins (docs/spec.md, 8).
+"""Attested workers, their links and sessions: where one attempt of a request begins (docs/spec.md, 11).
 
     admitted (evidence verified here) + linked (pinned both ways, greeted) = reachable
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dials WorkerService of every admitted worker that has an endpoint, with both keys pinned (docs/spec.md, 8.1).
+"""Dials WorkerService of every admitted worker that has an endpoint, with both keys pinned (docs/spec.md, 11.1).
 
 The worker's attested certificate is the only root of its channel, so a completed handshake is the pin. A link that ends
 is dialled again after a wait that doubles up to half a minute and is spread, as long as the worker is admitted.

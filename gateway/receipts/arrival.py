@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker's signed batch of halves as it arrived, and what it must pass before it is stored (docs/spec.md, 9.2).
+"""A worker's signed batch of halves as it arrived, and what it must pass before it is stored (docs/spec.md, 9.4).
 
     arrival = COSE_Sign1(receipt key, "worker-half") over the root, all leaves of the batch, the halves of this gateway
 

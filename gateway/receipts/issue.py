@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway's side of a receipt: the charge, its half, the outcome a restart recovers (docs/spec.md, 9.3).
+"""The gateway's side of a receipt: the charge, its half, the outcome a restart recovers (docs/spec.md, 12.2).
 
     charge = min(ceil(price * units / 1000), max_total), units at most wu_cap, if the worker says OK, or CANCELLED
              because the caller went away; else 0

@@ -5,7 +5,7 @@
     admit(worker)   ─┼─▶ queue ─▶ gather (20 ms) ─▶ verify halves ─▶ one transaction ─▶ kept: workers may forget halves
     halves(arrival) ─┘                                                      └─ fails: the same group again
 
-Order of writes, and what a kill in between leaves (docs/spec.md, 9.4):
+Order of writes, and what a kill in between leaves (docs/spec.md, 11.4):
   1 the answer leaves               2 outcome queued           3 half arrives signed       4 the transaction commits
   5 the worker is told to forget    6 it forgets
 A kill before 4 loses the queue; the worker still has half and memo, returns them after its next hello, and the

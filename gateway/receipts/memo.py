@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memo: what a restarted gateway needs to finish a receipt, kept by the worker, closed to it (docs/spec.md, 8.5).
+"""The memo: what a restarted gateway needs to finish a receipt, kept by the worker, closed to it (docs/spec.md, 11.6).
 
     memo = GCM(Exp(memo key, "memo key", dd, 32), 0^12, u32 n || cbor(n) || zeros, L("memo") || dd)
     cbor = {0:"sealbid/memo/1", 1:instance(16), 2:request_id(16), 3:tenant, 4:model, 5:method, 6:[attempt,..],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads of the journal, beside its writer: a receipt with its proofs, a tenant's total (docs/spec.md, 9.4).
+"""Reads of the journal, beside its writer: a receipt with its proofs, a tenant's total (docs/spec.md, 9.5).
 
 A receipt is complete once the worker's signature over its half has joined; until then it is `pending`. Worker and
 verdict come from one row for each keyset and binding, not from one for each receipt.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ReceiptService: hands callers the receipts of their own requests, operators and auditors any (docs/spec.md, 9).
+"""ReceiptService: hands callers the receipts of their own requests, operators and auditors any (docs/spec.md, 9.5).
 
 A receipt asked for right after its answer is waited for briefly: it is written in groups and the worker's signature
 follows the answer. A receipt of another tenant and one that never was get the same refusal.

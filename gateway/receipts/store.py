@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's store: one group of work becomes durable, whole or not at all, in one transaction (docs/spec.md, 9.4).
+"""The journal's store: one group of work becomes durable, whole or not at all, in one transaction (docs/spec.md, 11.4).
 
     commit  = worker keys, worker halves, returned memos; then for every outcome not recorded before: sequence number,
               gateway half under a batch signature, receipt, attempts, charge
