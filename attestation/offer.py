@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A provider's standing offer: one machine's signed price for one model (docs/spec.md section 8).
+"""A provider's standing offer: one machine's signed price for one model (docs/spec.md, 8).
 
     Offer      COSE_Sign1(receipt key, "offer") over {0:"sealbid/offer/1", 1:seq u64, 2:keyset_id, 3:worker_id,
                4:provider_id, 5:model tstr, 6:engine digest, 7:tier tstr, 8:region tstr, 9:ask (nUSD per 1,000 work

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Double entry in integer nUSD: accounts, postings, transactions, and the rules they obey (docs/spec.md section 8.7).
+"""Double entry in integer nUSD: accounts, postings, transactions, and the rules they obey (docs/spec.md, 8.7).
 
     every transaction sums to 0            amounts are whole nUSD and never 0, no account twice
     hold, payable, platform, rounding      never below 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One auction: hard gates, then the second-score rule, over a committed snapshot (docs/spec.md section 8.4).
+"""One auction: hard gates, then the second-score rule, over a committed snapshot (docs/spec.md, 8.4).
 
     live   = every gate passes and e <= p_max        e = ask + handicap, from the snapshot, never from this request
     winner = argmin over live of (e, SHA256("tb1" || seed || offer_id), offer_id)

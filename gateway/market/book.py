@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order book: takes offers in, keeps them sorted, and commits to them (docs/spec.md section 8.3).
+"""The order book: takes offers in, keeps them sorted, and commits to them (docs/spec.md, 8.3).
 
 Admissions and handicaps are staged; `commit` puts them into the next snapshot, so no auction ever sees an offer that
 the committed root does not hold. Leaving works at once: a withdrawn, revoked or suspended entry is barred where it

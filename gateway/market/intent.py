@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A caller's intent: the limits one request is auctioned under, never widened (docs/spec.md section 8.2).
+"""A caller's intent: the limits one request is auctioned under, never widened (docs/spec.md, 8.2).
 
     intent = {0:"sealbid/intent/1", 1:model tstr, 2:tier tstr, 3:max price u64 nUSD per 1,000 WU, 4:[region tstr, ..]
               ascending, unique (empty: any), 5:policy digest, 6:wu_cap u64, 7:max total u64 nUSD, 8:deadline ms u32,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the market asks of a signed offer beyond its form (docs/spec.md section 8.1).
+"""What the market asks of a signed offer beyond its form (docs/spec.md, 8.1).
 
 The value, its bytes and its signature are `attestation.offer`, shared with workers. Refused here: blobs too large to be
 one, a worker id that is not the signing key's own, and values no honest worker promises: an absurd price or latency, a

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs an auction again from what it left behind, and compares byte for byte (docs/spec.md section 8.6).
+"""Runs an auction again from what it left behind, and compares byte for byte (docs/spec.md, 8.6).
 
 From the transcript come the moment, the exclusions and, per position walked, the facts that change faster than
 snapshots: who was withdrawn, revoked, suspended or full. Everything else is recomputed from the snapshot's opening, the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The market as a gateway uses it: place and withdraw offers, commit, award, give slots back (docs/spec.md section 8).
+"""The market as a gateway uses it: place and withdraw offers, commit, award, give slots back (docs/spec.md, 8).
 
 One event loop owns it and no method waits, so an award and the slot it takes are one step. `commit` hashes the whole
 book: call it when offers changed, at most about once a second, never on a request's path. Offers and new handicaps

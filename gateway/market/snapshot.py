@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The committed market: offers with their standing, kept sorted by effective ask, under one root (spec section 8.3).
+"""The committed market: offers with their standing, kept sorted by effective ask, under one root (docs/spec.md, 8.3).
 
     effective ask e = ask + handicap
     salt      = HMAC(salt key, L("offer salt") || offer_id)

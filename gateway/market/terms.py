@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The market's published terms: reference prices, reserves, the platform fee and the pricing rule (spec section 8.3).
+"""The market's published terms: reference prices, reserves, the platform fee and the pricing rule (docs/spec.md, 8.3).
 
     terms = {0:"sealbid/terms/1", 1:rule u8, 2:fee ppm u32, 3:[[model, tier, reference u64, reserve u64], ..] ascending}
     terms digest = H(L("terms") || terms)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an auction leaves behind: its transcript, and the award a worker is dispatched under (spec section 8.5).
+"""What an auction leaves behind: its transcript, and the award a worker is dispatched under (docs/spec.md, 8.5).
 
     transcript = {0:"sealbid/transcript/1", 1:sequence u64, 2:gateway_id, 3:day secret commitment, 4:intent digest,
                   5:snapshot root, 6:version u64, 7:now, 8:attempt u32, 9:[excluded worker_id, ..] ascending,

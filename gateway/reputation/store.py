@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the market asks of reputation: a handicap and whether a worker may offer at all (docs/spec.md section 8.3).
+"""What the market asks of reputation: a handicap and whether a worker may offer at all (docs/spec.md, 8.3).
 
 It is read when an offer is admitted to the book, and again when an epoch changes it; never inside an auction.
 """
