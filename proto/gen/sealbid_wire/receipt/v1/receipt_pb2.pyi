@@ -47,7 +47,7 @@ class GetReceiptResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     TRANSCRIPT_FIELD_NUMBER: _builtins.int
     receipt: _builtins.bytes
-    """Output only. The receipt file (docs/spec.md, 9), JSON; `sealbid audit receipt` verifies it."""
+    """Output only. The receipt file (docs/spec.md, 9.5), JSON; `sealbid audit receipt` verifies it."""
     transcript: _builtins.bytes
     """Output only. The transcript of the auction that made the award (docs/spec.md, 8.5), or empty where a restart lost it."""
     def __init__(

@@ -139,7 +139,7 @@ class GatewayFrame(_message.Message):
 
     @_builtins.property
     def cancel(self) -> Global___Cancel:
-        """Ends a call early; the worker still answers with a half."""
+        """Ends a call early; one that runs already is still answered with a half."""
 
     @_builtins.property
     def halves_kept(self) -> Global___HalvesKept:
@@ -528,8 +528,8 @@ class CallFailed(_message.Message):
     call_id: _builtins.int
     """Required. The call."""
     signed_error: _builtins.bytes
-    """Optional. COSE_Sign1 "error" (docs/spec.md, 7): UNKNOWN_SESSION, SESSION_CLOSED, KEY_RETIRED or DUPLICATE_REQUEST.
-    Believed only because it is signed.
+    """Optional. COSE_Sign1 "error" by the receipt key (docs/spec.md, 7.5): nothing was executed, and why. Believed only
+    because it is signed.
     """
     reason: _builtins.str
     """Optional. Unsigned reason code, for the gateway's log; counts as a transport failure."""
@@ -550,7 +550,7 @@ Global___CallFailed: _TypeAlias = CallFailed  # noqa: Y015
 
 @_typing.final
 class HalfBatch(_message.Message):
-    """Halves of answered calls, signed together (docs/spec.md, 6.3). Sent within 20 milliseconds of the first of them, and
+    """Halves of answered calls, signed together (docs/spec.md, 11.4). Sent within 20 milliseconds of the first of them, and
     again after every new hello for halves the gateway has not kept.
     """
 
@@ -560,7 +560,7 @@ class HalfBatch(_message.Message):
     LEAVES_FIELD_NUMBER: _builtins.int
     HALVES_FIELD_NUMBER: _builtins.int
     root_signature: _builtins.bytes
-    """Required. COSE_Sign1 "worker-half" over the RFC 6962 root of all leaves of the batch."""
+    """Required. COSE_Sign1 "worker-half" over the number of leaves and their RFC 6962 root (docs/spec.md, 9.4)."""
     @_builtins.property
     def leaves(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Required. Leaf hashes of the whole batch, in order, 32 bytes each."""
