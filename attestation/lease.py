@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registry's two signed statements: a lease on one keyset, the heartbeat of revocations (docs/spec.md, 3.7 and 3.8).
+"""The registry's two signed statements: a lease on one keyset, the heartbeat of revocations (docs/spec.md, 3.7, 3.8).
 
     Lease     COSE_Sign1(lease key, "lease")     over {0:"sealbid/lease/1", 1:worker_id, 2:keyset_id, 3:binding_digest,
               4:provider_id, 5:policy_sha256, 6:verdict index, 7:verdict leaf hash, 8:profile, 9:issued, 10:expires}
