@@ -76,7 +76,11 @@ def run(*, output_dir: Path, json_output: bool) -> int:
         rows = asyncio.run(_play(deployment, repository, console))
     if json_output:
         sys.stdout.write(json.dumps([_row_json(row) for row in rows], indent=1) + "\n")
-    console.print(f"receipts: {output_dir}/receipts   trust root: {output_dir}/registry/trust.toml")
+    shutil.copyfile(deployment.trust_file, output_dir / "trust.toml")
+    example = f"{output_dir}/receipts/{rows[-1].answered.receipt}.json"
+    console.print(
+        f"check one yourself: sealbid audit receipt {example} --trust {output_dir}/trust.toml", soft_wrap=True
+    )
     return 0
 
 
