@@ -127,6 +127,7 @@ class _Process:
         gateway: LoggedGateway,
     ) -> None:
         self._settings = settings
+        self._distrusted: set[bytes] = set()
         identity, policy = inputs.identity, inputs.policy
         instance = os.urandom(16)
         memo_key = MemoKey(identity.memo_key)
@@ -290,13 +291,14 @@ class _Process:
         self._pool.leave(keyset_id, reason)
 
     def _distrust(self, worker_id: bytes, reason: Reason) -> None:
-        """An attested worker sent what does not hold: its offers leave at once."""
+        """An attested worker sent what does not hold: its offers leave at once, and it places none until it restarts."""
+        self._distrusted.add(worker_id)
         _LOG.warning("worker suspended", extra={"worker_id": worker_id.hex(), "reason": reason.value})
         self._market.suspend(worker_id)
 
     def _eligible(self, keyset_id: bytes) -> Eligible | None:
         worker = self._candidates.find(keyset_id)
-        if worker is None:
+        if worker is None or worker.worker_id in self._distrusted:
             return None
         return Eligible(
             worker_id=worker.worker_id,
