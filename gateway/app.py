@@ -31,6 +31,7 @@ from attestation.receipt_file import LoggedEntry
 from attestation.registration import sign_enrolment
 from attestation.registry.gateways import LoggedGateway, verify_gateway
 from attestation.revocation import SealGuard
+from attestation.rpc.scrape import serve_metrics
 from attestation.verifiers import verifiers_for
 from attestation.wire.client import RegistryClient
 from gateway.auth import Authenticator
@@ -41,7 +42,7 @@ from gateway.dispatch.pool import WorkerPool
 from gateway.dispatch.sessions import Sessions
 from gateway.dispatch.worker_client import WorkerClient
 from gateway.flow import InferenceFlow
-from gateway.front import Front, serve_metrics
+from gateway.front import Front
 from gateway.inference import InferenceService
 from gateway.inputs import Inputs, read_inputs
 from gateway.ledger.settlement import Settlement
@@ -291,7 +292,7 @@ class _Process:
         self._pool.leave(keyset_id, reason)
 
     def _distrust(self, worker_id: bytes, reason: Reason) -> None:
-        """An attested worker sent what does not hold: its offers leave at once, and it places none until it restarts."""
+        """An attested worker sent what does not hold: its offers leave, and it places none until it restarts."""
         self._distrusted.add(worker_id)
         _LOG.warning("worker suspended", extra={"worker_id": worker_id.hex(), "reason": reason.value})
         self._market.suspend(worker_id)
