@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from attestation.errors import SettingsError
+from attestation.files import read_file
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -55,13 +56,7 @@ def load_settings(cls: type[T], path: Path | None, env: Mapping[str, str], *, pr
 
 
 def _read(path: Path) -> dict[str, object]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {(error.strerror or 'unknown').lower()}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise SettingsError(f"{path} has more than {MAX_FILE_BYTES} bytes")
+    data = read_file(path, str(path), MAX_FILE_BYTES)
     try:
         return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:

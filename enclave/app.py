@@ -26,6 +26,7 @@ import uvloop
 from attestation import logs
 from attestation.claims import ComponentID, ComponentKind
 from attestation.errors import SettingsError
+from attestation.files import read_file, read_token
 from attestation.identity import provider_id
 from attestation.trust import MAX_TRUST_BYTES, TrustRoot, read_trust
 from attestation.wire.client import RegistryClient
@@ -135,7 +136,7 @@ async def running(
         endpoint = await _meet(settings, worker, gateways, now, chores, stack)
         registry = RegistryClient.connect(
             settings.registry.address,
-            api_key=_key(settings.registry.api_key_file),
+            api_key=read_token(settings.registry.api_key_file, "api_key_file", MAX_FILE_BYTES),
             ca_pem=_ca(settings.registry.ca_file),
         )
         stack.push_async_callback(registry.close)
@@ -263,7 +264,11 @@ async def _desk(
             raise SettingsError(f"offers name the model {offering.model}, want one of {', '.join(worker.models)}")
     markets = []
     for item in settings.markets:
-        client = MarketClient.connect(item.address, api_key=_key(item.api_key_file), ca_pem=_ca(item.ca_file))
+        client = MarketClient.connect(
+            item.address,
+            api_key=read_token(item.api_key_file, "api_key_file", MAX_FILE_BYTES),
+            ca_pem=_ca(item.ca_file),
+        )
         stack.push_async_callback(client.close)
         markets.append(client)
     return OfferDesk(
@@ -337,30 +342,11 @@ def _simulated(machine: Simulated) -> Attester:
 
 
 def _trust(settings: WorkerSettings) -> TrustRoot:
-    return read_trust(_read(settings.trust_file, "trust_file", MAX_TRUST_BYTES))
-
-
-def _key(path: Path) -> str:
-    try:
-        return _read(path, "api_key_file", MAX_FILE_BYTES).decode("ascii").strip()
-    except UnicodeDecodeError:
-        raise SettingsError("api_key_file is not ascii text") from None
+    return read_trust(read_file(settings.trust_file, "trust_file", MAX_TRUST_BYTES))
 
 
 def _ca(path: Path | None) -> bytes | None:
-    return None if path is None else _read(path, "ca_file", MAX_FILE_BYTES)
-
-
-def _read(path: Path, name: str, maximum: int) -> bytes:
-    """The bytes of a configured file. Raises `SettingsError` naming the setting."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(maximum + 1)
-    except OSError as error:
-        raise SettingsError(f"{name} cannot be read: {os.strerror(error.errno or 0).lower()}") from None
-    if len(data) > maximum:
-        raise SettingsError(f"{name} has more than {maximum} bytes")
-    return data
+    return None if path is None else read_file(path, "ca_file", MAX_FILE_BYTES)
 
 
 def _now() -> datetime:

@@ -4,8 +4,6 @@
 Plaintext only on loopback, or where the settings give a reason. Client certificates are asked for where a CA is named.
 """
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import grpc
@@ -13,13 +11,13 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-from prometheus_client import CollectorRegistry, start_http_server
 from sealbid_oip.descriptor import FILE_DESCRIPTOR_SET
 from sealbid_oip.service import SERVICE
 from sealbid_wire.market.v1 import market_pb2, market_pb2_grpc
 from sealbid_wire.receipt.v1 import receipt_pb2, receipt_pb2_grpc
 
 from attestation.errors import SettingsError
+from attestation.files import read_file
 from attestation.rpc.auth import is_loopback
 from gateway.config import GatewaySettings
 from gateway.inference import InferenceService
@@ -74,19 +72,6 @@ class Front:
         await self._server.stop(seconds)
 
 
-def serve_metrics(address: str, metrics: CollectorRegistry) -> Callable[[], None]:
-    """Serves Prometheus metrics over HTTP on a thread of its own; call the result to stop."""
-    host, _, port = address.rpartition(":")
-    server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=metrics)
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
-
-
 def _reflect(server: grpc.aio.Server) -> None:
     """One pool for reflection alone: the protocol's messages live in a private one, the rest in the default."""
     pool = DescriptorPool()
@@ -115,18 +100,11 @@ def _bind(server: grpc.aio.Server, settings: GatewaySettings) -> str:
 
 def _credentials(settings: GatewaySettings) -> grpc.ServerCredentials:
     assert settings.tls is not None
-    pair = (_pem(settings.tls.key, "tls.key"), _pem(settings.tls.certificate, "tls.certificate"))
+    pair = (
+        read_file(settings.tls.key, "tls.key", _MAX_PEM_BYTES),
+        read_file(settings.tls.certificate, "tls.certificate", _MAX_PEM_BYTES),
+    )
     if settings.tls.client_ca is None:
         return grpc.ssl_server_credentials([pair])
-    roots = _pem(settings.tls.client_ca, "tls.client_ca")
+    roots = read_file(settings.tls.client_ca, "tls.client_ca", _MAX_PEM_BYTES)
     return grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=True)
-
-
-def _pem(path: Path, name: str) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{name} cannot be read: {error.strerror}") from None
-    if len(data) > _MAX_PEM_BYTES:
-        raise SettingsError(f"{name} has {len(data)} bytes, want at most {_MAX_PEM_BYTES}")
-    return data

@@ -7,10 +7,10 @@ Read once, whole and bounded; what is wrong is named and nothing starts.
 import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 
 from attestation.appraisal.policy import MAX_POLICY_BYTES, AppraisalPolicy, read_policy
 from attestation.errors import SettingsError
+from attestation.files import read_file, read_token
 from attestation.rpc.auth import MAX_KEY_CHARACTERS, MAX_KEYS_BYTES, APIKeys
 from attestation.trust import MAX_TRUST_BYTES, TrustRoot, read_trust
 from gateway.config import GatewaySettings
@@ -39,35 +39,17 @@ def read_inputs(settings: GatewaySettings) -> Inputs:
         SettingsError: a file is missing, too long or not what it should be, or policy and trust root are of different
             profiles: a production policy never runs under a development trust root, nor the other way round.
     """
-    trust = read_trust(_read(settings.trust_file, "trust_file", MAX_TRUST_BYTES))
-    policy = read_policy(_read(settings.policy_file, "policy_file", MAX_POLICY_BYTES))
+    trust = read_trust(read_file(settings.trust_file, "trust_file", MAX_TRUST_BYTES))
+    policy = read_policy(read_file(settings.policy_file, "policy_file", MAX_POLICY_BYTES))
     if trust.profile is not policy.profile:
         raise SettingsError(f"trust_file profile is {trust.profile.value}, want {policy.profile.value} as the policy")
     ca_file = settings.registry.ca_file
     return Inputs(
         identity=load_identity(settings.state_dir, entropy=os.urandom),
-        keys=APIKeys.from_toml(_read(settings.keys_file, "keys_file", MAX_KEYS_BYTES)),
+        keys=APIKeys.from_toml(read_file(settings.keys_file, "keys_file", MAX_KEYS_BYTES)),
         trust=trust,
         policy=policy,
-        registry_key=_secret(settings.registry.api_key_file),
-        registry_ca_pem=None if ca_file is None else _read(ca_file, "registry.ca_file", _MAX_CA_BYTES),
+        registry_key=read_token(settings.registry.api_key_file, "registry.api_key_file", MAX_KEY_CHARACTERS + 2),
+        registry_ca_pem=None if ca_file is None else read_file(ca_file, "registry.ca_file", _MAX_CA_BYTES),
         version=version("sealbid"),
     )
-
-
-def _secret(path: Path) -> str:
-    try:
-        return _read(path, "registry.api_key_file", MAX_KEY_CHARACTERS + 2).decode("ascii").strip()
-    except UnicodeDecodeError:
-        raise SettingsError("registry.api_key_file is not text, want one API key") from None
-
-
-def _read(path: Path, name: str, maximum: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(maximum + 1)
-    except OSError as error:
-        raise SettingsError(f"{name} cannot be read: {error.strerror}") from None
-    if len(data) > maximum:
-        raise SettingsError(f"{name} has more than {maximum} bytes, want at most that")
-    return data

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from attestation.errors import MalformedEvidence, Reason, SettingsError
+from attestation.files import read_file, read_start
 from attestation.receipt import VerifiedReceipt, WorkerFacts, verify_receipt
 from attestation.receipt_file import MAX_FILE_BYTES, ReceiptFile
 from attestation.sealing.halves import Outcome
@@ -76,20 +76,11 @@ def audit_receipt_file(path: Path, trust: Path, *, now: datetime) -> ReceiptVerd
         NotGenuine: it is one, and a step of its verification does not hold.
         SettingsError: a file cannot be read, or the trust root is none.
     """
-    root = read_trust(_read(trust, MAX_TRUST_BYTES, "trust file"))
-    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if str(path) == "-" else _read(path, MAX_FILE_BYTES, "receipt")
+    root = read_trust(read_file(trust, "trust file", MAX_TRUST_BYTES))
+    # One byte more than a receipt may have: the parser then refuses it as malformed, not as a setting.
+    start = MAX_FILE_BYTES + 1
+    data = sys.stdin.buffer.read(start) if str(path) == "-" else read_start(path, "receipt", start)
     return ReceiptVerdict(receipt=verify_receipt(ReceiptFile.decode(data), root), checked_at=now)
-
-
-def _read(path: Path, maximum: int, name: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(maximum + 1)
-    except OSError as error:
-        raise SettingsError(f"{name} cannot be read: {error.strerror}") from None
-    if len(data) > maximum:
-        raise MalformedEvidence(Reason.MALFORMED, f"{name} has more than {maximum} bytes, want at most that")
-    return data
 
 
 def _worker_json(worker: WorkerFacts) -> dict[str, object]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from attestation.appraisal.policy import MAX_POLICY_BYTES, read_policy
 from attestation.errors import SettingsError
+from attestation.files import read_file
 from attestation.server.config import RegistrySettings
-from attestation.server.state import LOG_DATABASE, create_keys, read_file
+from attestation.server.state import LOG_DATABASE, create_keys
 from attestation.tlog.entry import genesis
 from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.policy import NO_WITNESSES

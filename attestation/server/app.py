@@ -19,23 +19,25 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from sealbid_wire.log.v1 import log_pb2, log_pb2_grpc
 from sealbid_wire.registry.v1 import registry_pb2, registry_pb2_grpc
 
 from attestation import logs
 from attestation.appraisal.policy import MAX_POLICY_BYTES, AppraisalPolicy, read_policy
 from attestation.errors import SealbidError, SettingsError
+from attestation.files import read_file
 from attestation.registry.rates import Rates
 from attestation.registry.registry import Registry
 from attestation.registry.sqlmodel_store import SQLiteRegistryStore
 from attestation.rpc.auth import MAX_KEYS_BYTES, APIKeys, server_tls
+from attestation.rpc.scrape import serve_metrics
 from attestation.server.answering import Answering
 from attestation.server.build import this_build
 from attestation.server.config import RegistrySettings
 from attestation.server.log_service import LogService
 from attestation.server.registry_service import Changes, RegistryService
-from attestation.server.state import LOG_DATABASE, STORE_DATABASE, read_file, read_keys
+from attestation.server.state import LOG_DATABASE, STORE_DATABASE, read_keys
 from attestation.server.telemetry import Telemetry
 from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.policy import NO_WITNESSES
@@ -123,7 +125,7 @@ async def running(
         )
         await asyncio.to_thread(registry.open, by="registry", accounts_sha256=_accounts_digest(accounts))
         if settings.metrics_listen is not None:
-            open_files.callback(_serve_metrics(settings.metrics_listen, metrics))
+            open_files.callback(serve_metrics(settings.metrics_listen, metrics))
         async with _listening(settings, registry, log, accounts, telemetry) as address:
             _announce(address, policy)
             yield RunningRegistry(address=address, registry=registry, log=log, telemetry=telemetry)
@@ -201,18 +203,6 @@ async def _chores(registry: Registry, log: EvidenceLog, telemetry: Telemetry) ->
         except SealbidError:
             _LOG.exception("chores failed")
         await asyncio.sleep(PURGE_SECONDS)
-
-
-def _serve_metrics(address: str, metrics: CollectorRegistry) -> Callable[[], None]:
-    host, _, port = address.rpartition(":")
-    server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=metrics)
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
 
 
 def _accounts_digest(accounts: APIKeys) -> bytes:

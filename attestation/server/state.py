@@ -18,6 +18,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.errors import SettingsError
+from attestation.files import read_file
 from attestation.registry.registry import RegistryKeys
 from attestation.tlog.note import NoteSigner
 
@@ -60,18 +61,6 @@ def read_keys(state_dir: Path, origin: str) -> RegistrySecrets:
         log_signer=NoteSigner(name=origin, key=Ed25519PrivateKey.from_private_bytes(log_key)),
         registry=RegistryKeys(lease_key=Ed25519PrivateKey.from_private_bytes(lease_key), identity_key=identity_key),
     )
-
-
-def read_file(path: Path, name: str, maximum: int) -> bytes:
-    """The bytes of a configured file. Raises `SettingsError` naming the setting."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(maximum + 1)
-    except OSError as error:
-        raise SettingsError(f"{name} cannot be read: {os.strerror(error.errno or 0).lower()}") from None
-    if len(data) > maximum:
-        raise SettingsError(f"{name} has more than {maximum} bytes")
-    return data
 
 
 def _check_directory(state_dir: Path) -> None:
