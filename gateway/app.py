@@ -244,7 +244,7 @@ class _Process:
                 tenants=settings.tenants,
                 default=settings.default_tenant,
                 clock=time.monotonic,
-                spent=lambda tenant: self._archive.reader.total(tenant).charged_nanos,
+                spent={name: self._archive.reader.total(name).charged_nanos for name in _tenants(settings, inputs)},
             ),
             market=self._market,
             pool=self._pool,
@@ -345,6 +345,11 @@ async def _enrol(registry: RegistryClient, inputs: Inputs) -> LoggedGateway:
             continue
         verify_gateway(logged, trust=inputs.trust)
         return logged
+
+
+def _tenants(settings: GatewaySettings, inputs: Inputs) -> set[str]:
+    """Every account that may be charged."""
+    return {credential.name for credential in inputs.keys.credentials()} | set(settings.tenants)
 
 
 def _now() -> datetime:

@@ -59,9 +59,9 @@ class Quota:
         tenants: Mapping[str, Tenant],
         default: Tenant,
         clock: Callable[[], float],
-        spent: Callable[[str], int],
+        spent: Mapping[str, int],
     ) -> None:
-        """`clock` is monotonic seconds; `spent(tenant)` reads what the ledger has charged so far, once per tenant."""
+        """`clock` is monotonic seconds; `spent` is what the ledger had charged each tenant when the process started."""
         self._tenants = tenants
         self._default = default
         self._clock = clock
@@ -92,7 +92,10 @@ class Quota:
         if usage is None:
             limits = self._tenants.get(tenant, self._default)
             usage = _Usage(
-                limits=limits, tokens=float(limits.burst), refilled=self._clock(), spent_nanos=self._spent(tenant)
+                limits=limits,
+                tokens=float(limits.burst),
+                refilled=self._clock(),
+                spent_nanos=self._spent.get(tenant, 0),
             )
             self._usage[tenant] = usage
         return usage

@@ -157,7 +157,7 @@ def scene(
     market = markets.market([(owner, owner.offer(ask)) for owner, ask in zip(owners, asks, strict=True)])
     pool, desk, metrics = ScriptedPool(acts), RecordingDesk(), CollectorRegistry()
     models = {spec.name: Model(engines=(markets.ENGINE.hex(),), reference_price_nanos=1000)}
-    quota = Quota(tenants={TENANT: tenant or Tenant()}, default=Tenant(), clock=lambda: 0.0, spent=lambda _tenant: 0)
+    quota = Quota(tenants={TENANT: tenant or Tenant()}, default=Tenant(), clock=lambda: 0.0, spent={})
     flow = InferenceFlow(
         catalog=Catalog(models=models, spec_of={markets.ENGINE: spec}.get, max_request_bytes=1 << 20),
         quota=quota,

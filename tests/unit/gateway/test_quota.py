@@ -20,7 +20,7 @@ class _Clock:
 
 
 def _quota(limits: Tenant, clock: _Clock, spent: int = 0) -> Quota:
-    return Quota(tenants={"acme": limits}, default=Tenant(), clock=clock, spent=lambda _tenant: spent)
+    return Quota(tenants={"acme": limits}, default=Tenant(), clock=clock, spent={"acme": spent})
 
 
 def test_a_burst_is_allowed_and_then_the_rate_holds() -> None:
