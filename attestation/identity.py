@@ -9,6 +9,6 @@ def provider_id(name: str) -> bytes:
     return labelled_sha256("provider", name.encode())
 
 
-def gateway_id(signing_key: bytes) -> bytes:
+def gateway_id_of(signing_key: bytes) -> bytes:
     """`H(L("gateway") || Ed25519 key)`, 32 bytes: the gateway that signs grants and receipts with this key."""
     return labelled_sha256("gateway", signing_key)

@@ -23,7 +23,7 @@ from typing import Final
 from attestation.binding import Keyset
 from attestation.codec.labels import labelled_sha256, sha256
 from attestation.errors import AttestationError, NotGenuine, Reason, SealingError
-from attestation.identity import gateway_id as gateway_id_of
+from attestation.identity import gateway_id_of
 from attestation.receipt_file import VERSION, BatchProof, LoggedEntry, ReceiptFile, WorkerPart
 from attestation.sealing.batch import GATEWAY_HALF, WORKER_HALF, HalfProof, verify_half
 from attestation.sealing.dispatch import Dispatch, digest_of

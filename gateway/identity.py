@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.errors import SettingsError
-from attestation.identity import gateway_id
+from attestation.identity import gateway_id_of
 from attestation.rpc.pinning import GATEWAY_NAME, TLSIdentity, make_identity
 from attestation.rpc.pinning import load_identity as load_tls_identity
 
@@ -39,7 +39,7 @@ class GatewayIdentity:
     @property
     def gateway_id(self) -> bytes:
         """The id this gateway is known by, 32 bytes (docs/spec.md, 3.5)."""
-        return gateway_id(self.signing_public)
+        return gateway_id_of(self.signing_public)
 
 
 def load_identity(state_dir: Path, *, entropy: Callable[[int], bytes]) -> GatewayIdentity:
@@ -54,7 +54,7 @@ def load_identity(state_dir: Path, *, entropy: Callable[[int], bytes]) -> Gatewa
     seed = _secret(state_dir / "signing.key", lambda: entropy(_KEY_BYTES), _KEY_BYTES)
     memo = _secret(state_dir / "memo.key", lambda: entropy(_KEY_BYTES), _KEY_BYTES)
     signing_key = Ed25519PrivateKey.from_private_bytes(seed)
-    name = gateway_id(signing_key.public_key().public_bytes_raw()).hex()[:16]
+    name = gateway_id_of(signing_key.public_key().public_bytes_raw()).hex()[:16]
     pem = _secret(state_dir / "link.pem", lambda: _link_pem(name))
     return GatewayIdentity(signing_key=signing_key, memo_key=memo, tls=load_tls_identity(pem, pem))
 

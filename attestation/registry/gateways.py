@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from attestation.certificate import spki_sha256
 from attestation.errors import NotGenuine, Reason
-from attestation.identity import gateway_id as gateway_id_of
+from attestation.identity import gateway_id_of
 from attestation.tlog.entry import Kind, parse_entry
 from attestation.tlog.proof import verify_tlog_proof
 from attestation.trust import TrustRoot

@@ -27,7 +27,7 @@ from attestation.certificate import spki_sha256
 from attestation.claims import Claims, ComponentKind
 from attestation.codec.labels import sha256
 from attestation.errors import AttestationError, NotAcceptable, NotGenuine, Reason, SealbidError, SealingError, Stale
-from attestation.identity import gateway_id as gateway_id_of
+from attestation.identity import gateway_id_of
 from attestation.identity import provider_id as provider_id_of
 from attestation.lease import Heartbeat, Lease, sign_heartbeat, sign_lease
 from attestation.registration import check_enrolment

@@ -28,13 +28,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from attestation.certificate import MAX_CERTIFICATE_BYTES
 from attestation.codec.labels import sha256
 from attestation.errors import Malformed, NotGenuine, Reason
 
 WORKER_NAME: Final = "worker.sealbid.invalid"
 GATEWAY_NAME: Final = "gateway.sealbid.invalid"
 
-MAX_CERTIFICATE_BYTES: Final = 8192
 
 _NOT_BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
 _NOT_AFTER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # RFC 5280 4.1.2.5: no well-defined end
@@ -99,11 +99,6 @@ def check_certificate(certificate_der: bytes) -> bytes:
     except (InvalidSignature, ValueError, TypeError):
         raise NotGenuine(Reason.SIGNATURE_INVALID, "certificate is not signed by its own key") from None
     return sha256(_spki(key))
-
-
-def spki_sha256(certificate_der: bytes) -> bytes:
-    """SHA-256 of a certificate's SubjectPublicKeyInfo, DER, as keysets and log entries hold it. Raises `Malformed`."""
-    return sha256(_spki(_load(certificate_der).public_key()))
 
 
 def server_credentials(identity: TLSIdentity, trusted: Callable[[], Iterable[bytes]]) -> grpc.ServerCredentials:

@@ -16,17 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.codec import cbor, cose
 from attestation.codec.fields import mapping, octets, uint
-from attestation.codec.labels import labelled_sha256
 from attestation.errors import Malformed, Reason, SealingError
 
 PURPOSE: Final = "grant"
 MAX_GRANTS: Final = 16
 """Grants one transport may hold: a control session per generation and suite, with room for a reconnecting gateway."""
-
-
-def gateway_id_of(public_key: bytes) -> bytes:
-    """`H(L("gateway") || gateway_pk)`, 32 bytes."""
-    return labelled_sha256("gateway", public_key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

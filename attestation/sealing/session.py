@@ -26,10 +26,11 @@ from attestation.codec import cbor
 from attestation.codec.cbor import decode_map
 from attestation.codec.fields import octets, uint
 from attestation.errors import Malformed, NotAcceptable, Reason, SealingError, Stale
+from attestation.identity import gateway_id_of
 from attestation.sealing import schedule
 from attestation.sealing.dispatch import Dispatch, SignedDispatch, authenticate, digest_of
 from attestation.sealing.frames import MAX_MESSAGE_BYTES
-from attestation.sealing.grant import Grant, gateway_id_of, sign_grant
+from attestation.sealing.grant import Grant, sign_grant
 from attestation.sealing.halves import code
 from attestation.sealing.request import Entropy, SealedRequest
 from attestation.sealing.response import Expected, ResponseOpener

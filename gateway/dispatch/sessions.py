@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from attestation.attested import AttestedWorker
 from attestation.binding import SuiteID
 from attestation.errors import Reason, SealingError
+from attestation.identity import gateway_id_of
 from attestation.sealing.dispatch import SignedDispatch
-from attestation.sealing.grant import gateway_id_of
 from attestation.sealing.request import SealedRequest
 from attestation.sealing.session import Guard, Role, SenderSession, WrappedCall
 from gateway.dispatch.exchange import Order

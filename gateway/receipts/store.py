@@ -22,8 +22,8 @@ from sqlmodel import Session, SQLModel, col, select
 
 from attestation.attested import AttestedWorker
 from attestation.errors import Reason, SealbidError
+from attestation.identity import gateway_id_of
 from attestation.sealing.batch import GATEWAY_HALF, MAX_LEAVES, sign_batch
-from attestation.sealing.grant import gateway_id_of
 from attestation.tlog.merkle import leaf_hash
 from gateway.receipts.arrival import SignedHalves
 from gateway.receipts.issue import Charge, Recovered, answering, gateway_half, recover

@@ -19,6 +19,7 @@ from typing_extensions import override
 from attestation.attested import AttestedWorker
 from attestation.binding import Keyset, SuiteID
 from attestation.errors import Reason
+from attestation.identity import gateway_id_of
 from attestation.rpc.pinning import (
     GATEWAY_NAME,
     WORKER_NAME,
@@ -31,7 +32,7 @@ from attestation.rpc.pinning import (
 )
 from attestation.sealing.batch import WORKER_HALF, sign_batch
 from attestation.sealing.errors_signed import SignedError, sign_error
-from attestation.sealing.grant import GrantedTransport, gateway_id_of
+from attestation.sealing.grant import GrantedTransport
 from attestation.sealing.halves import WorkerStatus
 from attestation.sealing.header import Method, RequestLimits
 from attestation.sealing.incoming import IncomingCall, OpenedCall

@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from attestation.binding import SuiteID
 from attestation.codec.labels import sha256
+from attestation.identity import gateway_id_of
 from attestation.rpc.pinning import (
     GATEWAY_NAME,
     WORKER_NAME,
@@ -31,7 +32,6 @@ from attestation.rpc.pinning import (
     server_credentials,
     server_options,
 )
-from attestation.sealing.grant import gateway_id_of
 from attestation.sealing.header import Method, RequestLimits
 from attestation.sealing.request import SealedRequest, seal_request
 from attestation.sealing.response import Answer

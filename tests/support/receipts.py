@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.binding import Keyset, Profile, SuiteID
 from attestation.codec.labels import labelled_sha256, sha256
-from attestation.identity import gateway_id, provider_id
+from attestation.identity import gateway_id_of, provider_id
 from attestation.receipt_file import VERSION, BatchProof, LoggedEntry, ReceiptFile, WorkerPart
 from attestation.sealing.batch import GATEWAY_HALF, WORKER_HALF, HalfProof, sign_batch
 from attestation.sealing.dispatch import Dispatch
@@ -70,7 +70,7 @@ class World:
     @property
     def gateway_id(self) -> bytes:
         """The gateway's id."""
-        return gateway_id(self.gateway_key.public_key().public_bytes_raw())
+        return gateway_id_of(self.gateway_key.public_key().public_bytes_raw())
 
     @property
     def keyset(self) -> Keyset:

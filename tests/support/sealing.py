@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.binding import Keyset, Profile, SuiteID
-from attestation.sealing.grant import GrantedTransport, gateway_id_of
+from attestation.identity import gateway_id_of
+from attestation.sealing.grant import GrantedTransport
 from attestation.sealing.halves import WorkerStatus
 from attestation.sealing.header import Method, RequestLimits
 from attestation.sealing.incoming import IncomingCall, OpenedCall

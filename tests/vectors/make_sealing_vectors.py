@@ -22,10 +22,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from attestation.binding import Challenge, KeyBinding, Keyset, Profile, SuiteID, device_nonce
 from attestation.codec import cbor
 from attestation.errors import Reason
+from attestation.identity import gateway_id_of
 from attestation.sealing import batch, schedule
 from attestation.sealing.errors_signed import SignedError, sign_error
 from attestation.sealing.frames import padded_frames
-from attestation.sealing.grant import GrantedTransport, gateway_id_of
+from attestation.sealing.grant import GrantedTransport
 from attestation.sealing.halves import GatewayHalf, Outcome, WorkerHalf, WorkerStatus, worker_half_digest
 from attestation.sealing.header import Method, RequestLimits
 from attestation.sealing.incoming import IncomingCall, OpenedCall

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from attestation.certificate import spki_sha256
 from attestation.codec.labels import sha256
 from attestation.errors import Malformed, NotGenuine
 from attestation.rpc.pinning import (
@@ -32,7 +33,6 @@ from attestation.rpc.pinning import (
     make_identity,
     peer_spki,
     server_credentials,
-    spki_sha256,
 )
 
 METHOD = "/sealbid.test.Echo/Echo"

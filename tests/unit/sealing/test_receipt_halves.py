@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.codec import cbor
 from attestation.errors import Malformed, NotGenuine, Reason
+from attestation.identity import gateway_id_of
 from attestation.sealing.batch import GATEWAY_HALF, WORKER_HALF, HalfProof, sign_batch, verify_half
 from attestation.sealing.dispatch import Dispatch
 from attestation.sealing.errors_signed import SignedError
-from attestation.sealing.grant import MAX_GRANTS, Grant, GrantedTransport, gateway_id_of, sign_grant
+from attestation.sealing.grant import MAX_GRANTS, Grant, GrantedTransport, sign_grant
 from attestation.sealing.halves import GatewayHalf, Outcome, WorkerHalf, WorkerStatus, worker_half_digest
 from attestation.sealing.header import Header, Method
 from attestation.sealing.session import Role, SessionInfo

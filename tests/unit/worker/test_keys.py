@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from attestation.binding import SuiteID
+from attestation.certificate import spki_sha256
 from attestation.codec import cose
 from attestation.errors import NotGenuine, Reason
 from attestation.lease import Lease
 from attestation.offer import open_offer
-from attestation.rpc.pinning import spki_sha256
 from enclave.keys import KeyCustody
 from tests.support.attested import NOW, POLICY_SHA256, binding_for
 from tests.support.worker import new_lease
