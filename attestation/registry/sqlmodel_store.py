@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, event, func, insert, text, update
+from sqlalchemy import delete, func, insert, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Field, Session, SQLModel, col, create_engine, or_, select
+from sqlmodel import Field, Session, SQLModel, col, or_, select
 
 from attestation.errors import Reason
 from attestation.registry.store import (
@@ -28,13 +28,13 @@ from attestation.registry.store import (
     StoredRevocation,
     WantedComponent,
 )
+from attestation.sqlite import open_sqlite, writing
 
 SCHEMA_VERSION: Final = 1
 CHALLENGE_MEMORY_SECONDS: Final = 3600
 """How long a spent or expired challenge is remembered, so that reuse is named as such."""
 
 SUPERSEDED: Final = "superseded by another worker of the same provider on the same hardware"
-_BUSY_MILLISECONDS: Final = 5000
 
 
 class RegChallenge(SQLModel, table=True):
@@ -129,9 +129,7 @@ class SQLiteRegistryStore:
     """The registry's state in the SQLite file at `path`, made if it is not there. Close it when done."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
+        self._engine = writing(open_sqlite(path))
         try:
             with self._session() as session:
                 _prepare(session)
@@ -345,23 +343,6 @@ def _admission(row: RegAdmission) -> StoredAdmission:
 
 def _revocation(row: RegRevocation) -> StoredRevocation:
     return StoredRevocation(**{name: getattr(row, name) for name in StoredRevocation.__slots__})
-
-
-def _configure(connection: Any, _record: object) -> None:
-    # The driver would otherwise begin transactions by itself, and never for reads.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        # FULL: a spent challenge or a revocation that power loss undoes would be a hole, not an inconvenience.
-        cursor.execute("PRAGMA synchronous = FULL")
-    finally:
-        cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _prepare(session: Session) -> None:

@@ -14,19 +14,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, Text, event, insert, text, update
+from sqlalchemy import Text, insert, text, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Field, Session, SQLModel, col, create_engine, select
+from sqlmodel import Field, Session, SQLModel, col, select
 
 from attestation.errors import Reason
+from attestation.sqlite import open_sqlite, writing
 from attestation.tlog.merkle import Node
 from attestation.tlog.schema import format_time
 from attestation.tlog.store import LogError, StoredEntry
 
 SCHEMA_VERSION: Final = 1
-_BUSY_MILLISECONDS: Final = 5000
 
 
 class TLogEntry(SQLModel, table=True):
@@ -99,10 +99,8 @@ class SQLiteLogStore:
     """The log in the SQLite file at `path`, made if it is not there. Close it when done."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
-        self._writer: Engine = self._engine.execution_options(sealbid_write=True)
+        self._engine = open_sqlite(path)
+        self._writer = writing(self._engine)
         try:
             with self._session(write=True) as session:
                 _prepare(session)
@@ -177,25 +175,6 @@ class SQLiteLogStore:
         except SQLAlchemyError as error:
             # The driver's text may hold parameters, which the public log has and a screen need not; its type is enough.
             raise LogError(Reason.STORE_UNAVAILABLE, f"log store failed: {type(error).__name__.lower()}") from error
-
-
-def _configure(connection: Any, _record: object) -> None:
-    # The driver would otherwise begin transactions by itself, and never for reads.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        # FULL, not WAL's usual NORMAL: an entry acknowledged must survive power loss, or a lease outlives its verdict.
-        cursor.execute("PRAGMA synchronous = FULL")
-    finally:
-        cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    # A writer takes its lock at once; upgrading later could fail half way for want of it.
-    write = connection.get_execution_options().get("sealbid_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _prepare(session: Session) -> None:
