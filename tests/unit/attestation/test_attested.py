@@ -21,7 +21,7 @@ def test_only_verification_builds_them() -> None:
     with pytest.raises(TypeError):
         AttestedKey(**fields, token=object())
     with pytest.raises((TypeError, ValueError)):
-        dataclasses.replace(worker.keys[0], worker_id=bytes(32))
+        dataclasses.replace(worker.keys[0], worker_id=bytes(32))  # type: ignore[call-arg]  # no token, as meant
     fields = {name: getattr(worker, name) for name in AttestedWorker.__slots__}
     with pytest.raises(TypeError):
         AttestedWorker(**fields, token=None)

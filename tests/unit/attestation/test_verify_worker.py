@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing_extensions import override
 
 from attestation.appraisal.policy import read_policy
 from attestation.attested import AttestedWorker
@@ -153,6 +154,7 @@ class GPUAttester(SimulatedAttester):
     serials: tuple[bytes, ...] = (b"gpu-serial-1", b"gpu-serial-2")
     nonce: bytes | None = None
 
+    @override
     def devices(self, nonce: bytes) -> Quoted:
         answered = self.nonce or nonce
         reports = tuple(

@@ -125,7 +125,11 @@ def test_a_revocation_between_judgement_and_lease_wins() -> None:
     """A worker revoked while its renewal is under way does not get the lease, whatever was judged."""
     here, worker = world(), machine(1)
     here.admit(worker)
-    here.store.between = lambda: here.registry.revoke(worker.keyset.keyset_id, reason="now", by="ops-1")
+
+    def revoke() -> None:
+        here.registry.revoke(worker.keyset.keyset_id, reason="now", by="ops-1")
+
+    here.store.between = revoke
     refused = here.register(worker)
     assert isinstance(refused, Refused)
     assert refused.reason is Reason.REVOKED

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from attestation.errors import AttestationError, MalformedEvidence, Reason
 from attestation.tlog import merkle
@@ -350,6 +351,7 @@ class TestRefusesToSign:
         class Overtaken(MemoryLogStore):
             """Reports the size from before another process appended."""
 
+            @override
             def size(self) -> int:
                 return super().size() - 1 if self.stored else 0
 
