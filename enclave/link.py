@@ -23,6 +23,7 @@ from sealbid_wire.worker.v1 import worker_pb2 as pb
 
 from attestation.codec.labels import labelled_sha256
 from attestation.errors import Malformed, NotGenuine, Reason, SealbidError, SealingError
+from attestation.rpc.duplex import in_parts, run_both
 from attestation.sealing.grant import GrantedTransport
 from attestation.sealing.halves import WorkerStatus
 from attestation.sealing.header import MAX_FRAME_BYTES
@@ -35,8 +36,6 @@ from enclave.worker import Worker
 
 MAX_MESSAGE_BYTES: Final = 8 << 20
 """What one received message may hold."""
-
-FRAMES_PER_MESSAGE_BYTES: Final = 2 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,15 +150,10 @@ class Link:
         """Sends response frames, a few MiB to a message."""
         if final:
             self._forget(call_id)
-        part: list[bytes] = []
-        size = 0
-        for frame in frames:
-            if part and size + len(frame) > FRAMES_PER_MESSAGE_BYTES:
-                self._send(pb.WorkerFrame(answer=pb.Answer(call_id=call_id, frames=part, final=False)), size)
-                part, size = [], 0
-            part.append(frame)
-            size += len(frame)
-        self._send(pb.WorkerFrame(answer=pb.Answer(call_id=call_id, frames=part, final=final)), size)
+        parts = in_parts(frames)
+        for index, part in enumerate(parts, start=1):
+            answer = pb.Answer(call_id=call_id, frames=part, final=final and index == len(parts))
+            self._send(pb.WorkerFrame(answer=answer), sum(map(len, part)))
 
     def fail(self, call_id: int, reason: Reason, signed_error: bytes = b"") -> None:
         """Says that a call ended before anything could be sealed for it."""
@@ -300,16 +294,7 @@ async def pump(
         while (frame := await link.next()) is not None:
             await write(frame)
 
-    tasks = [asyncio.ensure_future(incoming()), asyncio.ensure_future(outgoing())]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        link.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await run_both(incoming(), outgoing(), close=link.close)
 
 
 def _incoming(message: pb.Call) -> IncomingCall:

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from sealbid_wire.worker.v1 import worker_pb2 as pb
 
 from attestation.errors import Malformed, NotGenuine, Reason
+from attestation.rpc.duplex import in_parts, run_both
 from gateway.dispatch.catalog import MAX_MODELS, ServedModel, read_model
 from gateway.dispatch.exchange import Exchange
 from gateway.dispatch.sessions import ControlSession
@@ -29,8 +30,6 @@ MAX_QUEUED_BYTES: Final = 64 << 20
 MAX_UNKEPT_HALVES: Final = 1 << 17
 """Twice what a worker may keep for one gateway; one that sends more is not one of ours."""
 
-PART_BYTES: Final = 2 << 20
-"""Request frames of one message; a worker takes messages of at most 8 MiB."""
 
 _KEPT_PER_MESSAGE: Final = 4096
 _SERIALS: Final = count(1)
@@ -108,7 +107,7 @@ class Link:
             message = f"bytes waiting for the worker are {self._queued}, want at most {MAX_QUEUED_BYTES}"
             raise WorkerFailed(Reason.WORKER_OVERLOADED, message)
         exchange.call_id = next(self._calls)
-        first, *rest = _parts(frames)
+        first, *rest = in_parts(frames)
         message_out = pb.LinkRequest()
         call = message_out.frame.call
         call.call_id = exchange.call_id
@@ -277,29 +276,7 @@ async def pump(
         while (data := await link.next()) is not None:
             await write(data)
 
-    tasks = [asyncio.ensure_future(incoming()), asyncio.ensure_future(outgoing())]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        link.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _parts(frames: Sequence[bytes]) -> list[list[bytes]]:
-    """The frames in messages of a few MiB; a request that fits one message is one part."""
-    parts: list[list[bytes]] = [[]]
-    size = 0
-    for frame in frames:
-        if parts[-1] and size + len(frame) > PART_BYTES:
-            parts.append([])
-            size = 0
-        parts[-1].append(frame)
-        size += len(frame)
-    return parts
+    await run_both(incoming(), outgoing(), close=link.close)
 
 
 def _models(models: Iterable[pb.Model]) -> list[ServedModel]:
