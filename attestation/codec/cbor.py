@@ -11,6 +11,7 @@ Every request is encoded and decoded here several times on each side, hence the 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Final, TypeAlias
 
 from attestation.errors import Malformed
@@ -22,6 +23,7 @@ MAX_DEPTH: Final = 8
 """Deeper than any structure of ours; hostile nesting must not reach the interpreter's recursion limit."""
 
 MAX_KEY: Final = 23
+_DIGEST_BYTES: Final = 32
 _UINT, _NINT, _BSTR, _TSTR, _ARRAY, _MAP, _, _SIMPLE = range(8)
 _SIMPLE_VALUES: Final[dict[int, bool | None]] = {20: False, 21: True, 22: None}
 _HEADS: Final = tuple(
@@ -29,6 +31,9 @@ _HEADS: Final = tuple(
     for major in range(_SIMPLE)
 )
 """Heads of the values and lengths up to 255, by major type: nearly all there are."""
+
+_KEYED_DIGEST: Final = tuple(bytes((key, 0x58, 32)) for key in range(MAX_KEY + 1))
+"""A map's key and the head of a 32-byte string after it: most entries there are."""
 
 _WIDTHS: Final = {24: 1, 25: 2, 26: 4, 27: 8}
 _LEAST: Final = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
@@ -39,6 +44,22 @@ def encode(item: Item) -> bytes:
     """The one encoding of `item`. Raises `Malformed` for a value outside the subset."""
     parts: list[bytes] = []
     _encode(item, parts.append)
+    return b"".join(parts)
+
+
+def encode_map(label: str, *values: Item) -> bytes:
+    """The one encoding of `{0: label, 1: values[0], ..}`, which `decode_map` reads. Raises `Malformed` as `encode`."""
+    if len(values) > MAX_KEY:
+        raise Malformed(f"map key is {len(values)}, want 0..{MAX_KEY}")
+    parts = [_map_start(label, len(values) + 1)]
+    put = parts.append
+    for key, value in enumerate(values, start=1):
+        if type(value) is bytes and len(value) == _DIGEST_BYTES:
+            put(_KEYED_DIGEST[key])
+            put(value)
+        else:
+            put(_HEADS[_UINT][key])
+            _encode(value, put)
     return b"".join(parts)
 
 
@@ -70,6 +91,13 @@ def decode_map(data: bytes, label: str, size: int) -> Mapping[int, Item]:
     return item
 
 
+@cache
+def _map_start(label: str, size: int) -> bytes:
+    """The head of a map of `size` entries, its key 0 and its label; there are as many as kinds of structures."""
+    text = label.encode()
+    return b"".join((_head(_MAP, size), _HEADS[_UINT][0], _head(_TSTR, len(text)), text))
+
+
 def _head(major: int, value: int) -> bytes:
     if value < 256:
         return _HEADS[major][value]
@@ -90,12 +118,12 @@ def _encode(item: Item, put: _Put) -> None:
         put(item)  # type: ignore[arg-type]
     elif kind is int:
         put(_number(item))  # type: ignore[arg-type]
-    elif isinstance(item, Mapping):
-        _encode_map(item, put)
     elif isinstance(item, str):
         text = item.encode()
         put(_head(_TSTR, len(text)))
         put(text)
+    elif isinstance(item, Mapping):
+        _encode_map(item, put)
     elif isinstance(item, bool) or item is None:
         put(b"\xf6" if item is None else b"\xf5" if item else b"\xf4")
     elif isinstance(item, int):
@@ -186,5 +214,9 @@ def _decode_map(data: bytes, at: int, count: int, depth: int) -> tuple[Item, int
         if not last < key <= MAX_KEY:
             raise Malformed(f"cbor map keys are not ascending integers 0..{MAX_KEY}")
         last = key
-        items[key], at = _decode(data, at + 1, depth)
+        if data[at + 1] == 0x58 and data[at + 2] == _DIGEST_BYTES and at + 3 + _DIGEST_BYTES <= len(data):
+            start, at = at + 3, at + 3 + _DIGEST_BYTES
+            items[key] = data[start:at]
+        else:
+            items[key], at = _decode(data, at + 1, depth)
     return items, at

@@ -11,8 +11,7 @@ whatever lies outside the limits the caller sealed.
 from dataclasses import dataclass
 from typing import Final, Self
 
-from attestation.codec import cbor
-from attestation.codec.cbor import decode_map
+from attestation.codec.cbor import decode_map, encode_map
 from attestation.codec.fields import U32_MAX, octets, uint
 from attestation.codec.labels import equal, hmac_sha256, label, sha256
 from attestation.errors import Malformed, Reason, Tampered
@@ -56,20 +55,18 @@ class Dispatch:
 
     def encode(self) -> bytes:
         """The canonical bytes."""
-        return cbor.encode(
-            {
-                0: LABEL,
-                1: self.header_sha256,
-                2: self.session_id,
-                3: self.counter,
-                4: self.attempt,
-                5: self.award_sha256,
-                6: self.offer_id,
-                7: self.price_nanos,
-                8: self.gateway_id,
-                9: self.key_id,
-                10: self.deadline_ms,
-            }
+        return encode_map(
+            LABEL,
+            self.header_sha256,
+            self.session_id,
+            self.counter,
+            self.attempt,
+            self.award_sha256,
+            self.offer_id,
+            self.price_nanos,
+            self.gateway_id,
+            self.key_id,
+            self.deadline_ms,
         )
 
     @classmethod

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Self, TypeVar
 
-from attestation.codec import cbor
-from attestation.codec.cbor import Item, decode_map
+from attestation.codec.cbor import Item, decode_map, encode_map
 from attestation.codec.fields import array, octets, uint
 from attestation.codec.labels import sha256
 from attestation.errors import Malformed
@@ -91,10 +90,15 @@ class WorkerHalf:
 
     def encode(self) -> bytes:
         """The canonical bytes."""
-        items: dict[int, Item] = {0: WORKER_HALF_LABEL}
-        items.update(enumerate(_WORKER_DIGESTS.read(self), start=1))
-        items.update({11: self.units, 12: int(self.status), 13: self.started, 14: self.ended, 15: self.seq})
-        return cbor.encode(items)
+        return encode_map(
+            WORKER_HALF_LABEL,
+            *_WORKER_DIGESTS.read(self),
+            self.units,
+            int(self.status),
+            self.started,
+            self.ended,
+            self.seq,
+        )
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -154,20 +158,18 @@ class GatewayHalf:
 
     def encode(self) -> bytes:
         """The canonical bytes."""
-        return cbor.encode(
-            {
-                0: GATEWAY_HALF_LABEL,
-                1: self.worker_half_sha256,
-                2: self.award_sha256,
-                3: self.price_nanos,
-                4: self.dispatches,
-                5: self.gateway_id,
-                6: self.seq,
-                7: self.request_id,
-                8: int(self.outcome),
-                9: self.charge_nanos,
-                10: self.time,
-            }
+        return encode_map(
+            GATEWAY_HALF_LABEL,
+            self.worker_half_sha256,
+            self.award_sha256,
+            self.price_nanos,
+            self.dispatches,
+            self.gateway_id,
+            self.seq,
+            self.request_id,
+            int(self.outcome),
+            self.charge_nanos,
+            self.time,
         )
 
     @classmethod

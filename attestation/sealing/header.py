@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Final, Self
 
 from attestation.codec import cbor
-from attestation.codec.cbor import Item, decode_map
+from attestation.codec.cbor import Item, decode_map, encode_map
 from attestation.codec.fields import U16_MAX, octets, text, uint
 from attestation.codec.labels import label, sha256
 from attestation.errors import Malformed
@@ -87,23 +87,21 @@ class Header:
 
     def _canonical(self) -> bytes:
         limits = self.limits
-        return cbor.encode(
-            {
-                0: LABEL,
-                1: self.request_id,
-                2: int(limits.method),
-                3: limits.model,
-                4: limits.intent_sha256,
-                5: limits.policy_sha256,
-                6: limits.max_price_nanos,
-                7: limits.constraints,
-                8: limits.expires,
-                9: self.salt,
-                10: self.cek_commit,
-                11: limits.req_quantum,
-                12: limits.resp_quantum,
-                13: limits.flush_ms,
-            }
+        return encode_map(
+            LABEL,
+            self.request_id,
+            int(limits.method),
+            limits.model,
+            limits.intent_sha256,
+            limits.policy_sha256,
+            limits.max_price_nanos,
+            limits.constraints,
+            limits.expires,
+            self.salt,
+            self.cek_commit,
+            limits.req_quantum,
+            limits.resp_quantum,
+            limits.flush_ms,
         )
 
     def encode(self) -> bytes:

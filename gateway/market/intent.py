@@ -65,19 +65,17 @@ class Intent:
         object.__setattr__(self, "sha256", labelled_sha256("intent", self.encoded))
 
     def _encode(self) -> bytes:
-        return cbor.encode(
-            {
-                0: LABEL,
-                1: self.model,
-                2: self.tier,
-                3: self.max_price_nanos,
-                4: self.regions,
-                5: self.policy_sha256,
-                6: self.wu_cap,
-                7: self.max_total_nanos,
-                8: self.deadline_ms,
-                9: self.context,
-            }
+        return cbor.encode_map(
+            LABEL,
+            self.model,
+            self.tier,
+            self.max_price_nanos,
+            self.regions,
+            self.policy_sha256,
+            self.wu_cap,
+            self.max_total_nanos,
+            self.deadline_ms,
+            self.context,
         )
 
     @classmethod
