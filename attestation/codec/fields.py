@@ -57,3 +57,12 @@ def mapping(item: Item, name: str) -> Mapping[int, Item]:
     if not isinstance(item, Mapping):
         raise Malformed(f"{name} is not a map")
     return item
+
+
+def numbered(item: Item, name: str, size: int) -> Mapping[int, Item]:
+    """A map without a label, whose keys are exactly 0..size-1. Raises `Malformed` naming the structure."""
+    items = mapping(item, name)
+    # Keys are ascending and unique, so their number and the last one say it all.
+    if len(items) != size or (size - 1) not in items:
+        raise Malformed(f"{name} has keys {list(items)}, want 0..{size - 1}")
+    return items

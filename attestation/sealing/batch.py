@@ -16,7 +16,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.codec import cbor, cose
-from attestation.codec.fields import array, mapping, octets, uint
+from attestation.codec.fields import array, numbered, octets, uint
 from attestation.errors import Malformed, NotGenuine, Reason
 from attestation.tlog.merkle import leaf_hash, path_of, root_of, verify_inclusion
 
@@ -56,9 +56,7 @@ class HalfProof:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """The proof of exactly these bytes, unverified. Raises `Malformed`."""
-        items = mapping(cbor.decode(data), "half_proof")
-        if list(items) != [0, 1, 2, 3]:
-            raise Malformed(f"half_proof has keys {list(items)}, want 0..3")
+        items = numbered(cbor.decode(data), "half_proof", 4)
         return cls(
             cose=octets(items[0], "half_proof.cose"),
             index=uint(items[1], "half_proof.index"),

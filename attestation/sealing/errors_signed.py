@@ -13,7 +13,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.codec import cbor, cose
-from attestation.codec.fields import mapping, octets, text
+from attestation.codec.fields import numbered, octets, text
 from attestation.errors import Malformed, Reason, SealingError
 
 PURPOSE: Final = "error"
@@ -55,9 +55,7 @@ class SignedError:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """The error of exactly these payload bytes, unverified. Raises `Malformed`."""
-        items = mapping(cbor.decode(data), "error")
-        if list(items) != [0, 1, 2, 3]:
-            raise Malformed(f"error has keys {list(items)}, want 0..3")
+        items = numbered(cbor.decode(data), "error", 4)
         name = text(items[0], "error.reason", 64)
         if name not in SIGNABLE:
             raise Malformed("error.reason is not one that is signed")

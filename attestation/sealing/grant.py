@@ -15,8 +15,8 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.codec import cbor, cose
-from attestation.codec.fields import mapping, octets, uint
-from attestation.errors import Malformed, Reason, SealingError
+from attestation.codec.fields import numbered, octets, uint
+from attestation.errors import Reason, SealingError
 
 PURPOSE: Final = "grant"
 MAX_GRANTS: Final = 16
@@ -44,9 +44,7 @@ class Grant:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """The grant of exactly these payload bytes, unverified. Raises `Malformed`."""
-        items = mapping(cbor.decode(data), "grant")
-        if list(items) != [0, 1, 2, 3]:
-            raise Malformed(f"grant has keys {list(items)}, want 0..3")
+        items = numbered(cbor.decode(data), "grant", 4)
         return cls(
             gateway_id=octets(items[0], "grant.gateway_id"),
             session_id=octets(items[1], "grant.session_id"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from attestation.codec import cbor
-from attestation.codec.fields import mapping, octets, text
+from attestation.codec.fields import numbered, octets, text
 from attestation.errors import Malformed, Reason, SealingError, Truncated
 from attestation.sealing.frames import FrameKind, FrameOpener, FrameSealer, OpenedFrame, Transcript, check_layout
 from attestation.sealing.halves import WorkerHalf, WorkerStatus, code
@@ -186,9 +186,7 @@ class ResponseOpener:
         return b""
 
     def _accept_trailer(self, opened: OpenedFrame) -> None:
-        items = mapping(cbor.decode(opened.data), "trailer")
-        if list(items) != [0, 1]:
-            raise Malformed(f"trailer has keys {list(items)}, want 0..1")
+        items = numbered(cbor.decode(opened.data), "trailer", 2)
         status = code(items[0], WorkerStatus, "trailer.status")
         ok = status is WorkerStatus.OK
         unary = self._expected.header.limits.method is Method.INFER
@@ -214,9 +212,7 @@ class ResponseOpener:
 
 
 def _decode_error(data: bytes) -> AnswerError:
-    items = mapping(cbor.decode(data), "error")
-    if list(items) != [0, 1]:
-        raise Malformed(f"error has keys {list(items)}, want 0..1")
+    items = numbered(cbor.decode(data), "error", 2)
     reason = text(items[0], "error.reason", MAX_REASON_CHARACTERS)
     return AnswerError(reason=reason, message=text(items[1], "error.message", MAX_MESSAGE_TEXT_BYTES))
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Final
 
 from attestation.codec import cbor
-from attestation.codec.fields import mapping, octets, uint
+from attestation.codec.fields import numbered, octets, uint
 from attestation.errors import Malformed, Reason, SealingError
 
 FRAME_HEAD_BYTES: Final = 5
@@ -63,9 +63,7 @@ class ChunkReader:
             Malformed: no chunk, or a token offset below the last one.
             SealingError: the running hash is not that of the bytes received (STREAM_DIVERGED).
         """
-        items = mapping(cbor.decode(data), "chunk")
-        if list(items) != [0, 1, 2]:
-            raise Malformed(f"chunk has keys {list(items)}, want 0..2")
+        items = numbered(cbor.decode(data), "chunk", 3)
         tokens, output = uint(items[0], "chunk.token_offset"), octets(items[2], "chunk.bytes")
         if tokens < self._tokens:
             raise Malformed(f"chunk.token_offset is {tokens}, want at least {self._tokens}")
