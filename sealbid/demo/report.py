@@ -2,18 +2,29 @@
 """What the demo prints."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from sealbid.demo.caller import Answered
 from sealbid.demo.observer import VerdictEntry
 
-if TYPE_CHECKING:
-    from sealbid.demo.story import Row
-
 SIMULATED = "SIMULATED: these workers run on a simulated TEE, which protects nothing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One request of the table."""
+
+    answered: Answered
+    winner: str
+    runner_up: str
+    price_nanos: int
+    charge_nanos: int
+    attempts: int
+    audited: bool
 
 
 def demo_console(*, stderr: bool) -> Console:
@@ -27,7 +38,7 @@ def show_refusal(console: Console, verdict: VerdictEntry) -> None:
     console.print(f"refused [bold]{verdict.provider}[/]: {', '.join(verdict.reasons)} (logged)")
 
 
-def show_requests(console: Console, rows: Sequence["Row"]) -> None:
+def show_requests(console: Console, rows: Sequence[Row]) -> None:
     """One line per request; prices are nano-dollars per 1,000 work units."""
     table = Table(box=SIMPLE, padding=(0, 1), caption=SIMULATED, caption_justify="left")
     for heading in ("request", "type", "winner", "price", "runner-up", "ms", "tries", "receipt", "audit"):

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +20,7 @@ from sealbid.demo.caller import Answered, Caller
 from sealbid.demo.deployment import Deployment, ModelPlan, Plan, WorkerPlan
 from sealbid.demo.observer import account, offer_owners, receipt, verdicts
 from sealbid.demo.readiness import until_ready, until_serving
-from sealbid.demo.report import SIMULATED, demo_console, show_refusal, show_requests
+from sealbid.demo.report import SIMULATED, Row, demo_console, show_refusal, show_requests
 
 MODEL: Final = "magika"
 REQUESTS: Final = 12
@@ -43,19 +42,6 @@ WORKERS: Final = (
     WorkerPlan(name="dogwood", ask_nanos=90, latency_ms=10, models=(MODEL,), image="someone-elses-image"),
 )
 REFUSED: Final = "dogwood"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One request of the table."""
-
-    answered: Answered
-    winner: str
-    runner_up: str
-    price_nanos: int
-    charge_nanos: int
-    attempts: int
-    audited: bool
 
 
 def run(*, output_dir: Path, json_output: bool) -> int:
