@@ -5,7 +5,7 @@ With `batching` and `engines` this is where plaintext exists in a worker. Nothin
 cites a value. The bytes go out of reach with the call; Python cannot overwrite them.
 """
 
-from sealbid_oip.codec import Arrays, decode_inputs
+from sealbid_oip.codec import Arrays, decode_checked_inputs
 from sealbid_oip.messages import ModelInferRequest
 from sealbid_oip.spec import ModelSpec
 from sealbid_oip.validate import parse_request, validate_request
@@ -22,4 +22,4 @@ def open_request(opened: OpenedCall, spec: ModelSpec) -> tuple[ModelInferRequest
     """
     request = parse_request(opened.request.plaintext())
     rows = validate_request(request, spec)
-    return request, rows, decode_inputs(request, spec)
+    return request, rows, decode_checked_inputs(request)

@@ -66,6 +66,11 @@ def decode_inputs(request: ModelInferRequest, spec: ModelSpec) -> dict[str, Arra
         OIPError: TENSOR_*, or PARAMETER_INVALID for a parameter of a tensor.
     """
     check_inputs(request, spec)
+    return decode_checked_inputs(request)
+
+
+def decode_checked_inputs(request: ModelInferRequest) -> dict[str, Array]:
+    """The inputs by name of a request that `validate_request` has let pass; anything else may raise anything."""
     raw = request.raw_input_contents
     return {
         tensor.name: (
