@@ -9,11 +9,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from sealbid_wire.worker.v1 import worker_pb2 as pb
-from sealbid_wire.worker.v1 import worker_pb2_grpc
 
 from attestation.errors import SealbidError
 from attestation.rpc.pinning import GATEWAY_NAME, channel_credentials, channel_options
@@ -23,6 +22,7 @@ from enclave.listening import MESSAGE_OPTIONS
 from enclave.worker import Worker
 
 _LOG = logging.getLogger("enclave.dialling")
+METHOD: Final = "/sealbid.worker.v1.GatewayService/Attach"
 FIRST_WAIT: Final = 0.25
 LONGEST_WAIT: Final = 30.0
 
@@ -63,7 +63,8 @@ class Dialler:
         options = [*channel_options(GATEWAY_NAME), *MESSAGE_OPTIONS]
         spoken = False
         async with grpc.aio.secure_channel(self._address, credentials, options=options) as channel:
-            call = worker_pb2_grpc.GatewayServiceStub(channel).Attach()
+            attach: Any = channel.stream_stream(METHOD, response_deserializer=pb.AttachResponse.FromString)
+            call: grpc.aio.StreamStreamCall[bytes, pb.AttachResponse] = attach()
             link = Link(gateway=gateway, worker=self._worker, limits=self._limits, clock=self._clock, dialled=True)
 
             async def read() -> pb.GatewayFrame | None:
@@ -74,12 +75,9 @@ class Dialler:
                 spoken = True
                 return response.frame
 
-            async def write(frame: pb.WorkerFrame) -> None:
-                await call.write(pb.AttachRequest(frame=frame))
-
             self._worker.metrics.links.add("worker")
             try:
-                await pump(link, read=read, write=write)
+                await pump(link, read=read, write=call.write)
             except (SealbidError, grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
                 extra = {"gateway_id": gateway.gateway_id.hex(), "error": type(error).__name__}
                 _LOG.warning("link ended", extra=extra)

@@ -64,7 +64,7 @@ class Link:
         self._grant = b""
         self._calls: dict[int, _Line] = {}
         self._held = 0
-        self._out: deque[tuple[pb.WorkerFrame, int]] = deque()
+        self._out: deque[bytes] = deque()
         self._queued = 0
         self._again: Iterator[list[Half]] = iter(())
         self._greeted = False
@@ -103,18 +103,21 @@ class Link:
         else:
             raise Malformed("link frame is of no known kind, want one of this version")
 
-    async def next(self) -> pb.WorkerFrame | None:
-        """The next frame to send; waits for one. None when the link is closed."""
+    async def next(self) -> bytes | None:
+        """The next message to send; waits for one. None when the link is closed.
+
+        `LinkResponse` and `AttachRequest` have the same bytes, so it serves whichever side opened the stream.
+        """
         while not self._closed:
             if self._out:
-                frame, size = self._out.popleft()
-                self._queued -= size
+                data = self._out.popleft()
+                self._queued -= len(data)
                 if not self.congested:
                     self._roomy.set()
-                return frame
+                return data
             halves = next(self._again, None)
             if halves is not None:
-                return _half_batch(halves, with_memo=True)
+                return _half_batch(halves, with_memo=True).SerializeToString()
             self._wake.clear()
             await self._wake.wait()
         return None
@@ -140,11 +143,13 @@ class Link:
 
     def deliver(self, halves: Sequence[Half], *, with_memo: bool) -> None:
         """Sends signed halves of one batch."""
-        self._send(_half_batch(halves, with_memo=with_memo), sum(len(half.encoded) for half in halves))
+        self._send(_half_batch(halves, with_memo=with_memo))
 
     def announce_draining(self) -> None:
         """Says that no new calls are taken."""
-        self._send(pb.WorkerFrame(draining=pb.Draining()), 0)
+        message = pb.LinkResponse()
+        message.frame.draining.SetInParent()
+        self._send(message)
 
     def answer(self, call_id: int, frames: Sequence[bytes], *, final: bool) -> None:
         """Sends response frames, a few MiB to a message."""
@@ -152,14 +157,22 @@ class Link:
             self._forget(call_id)
         parts = in_parts(frames)
         for index, part in enumerate(parts, start=1):
-            answer = pb.Answer(call_id=call_id, frames=part, final=final and index == len(parts))
-            self._send(pb.WorkerFrame(answer=answer), sum(map(len, part)))
+            message = pb.LinkResponse()
+            answer = message.frame.answer  # filled in place: handing a message to another would copy every frame
+            answer.call_id = call_id
+            answer.frames.extend(part)
+            answer.final = final and index == len(parts)
+            self._send(message)
 
     def fail(self, call_id: int, reason: Reason, signed_error: bytes = b"") -> None:
         """Says that a call ended before anything could be sealed for it."""
         self._forget(call_id)
-        failed = pb.CallFailed(call_id=call_id, signed_error=signed_error, reason=reason.value)
-        self._send(pb.WorkerFrame(call_failed=failed), 0)
+        message = pb.LinkResponse()
+        failed = message.frame.call_failed
+        failed.call_id = call_id
+        failed.signed_error = signed_error
+        failed.reason = reason.value
+        self._send(message)
 
     def _greet(self, hello: pb.GatewayHello) -> None:
         if hello.gateway_id != self.gateway.gateway_id:
@@ -175,8 +188,10 @@ class Link:
 
     def _speak(self) -> None:
         self._spoken = True
-        models = [_model(model) for model in self._worker.models.values()]
-        self._send(pb.WorkerFrame(hello=pb.WorkerHello(worker_id=self._worker.custody.worker_id, models=models)), 0)
+        message = pb.LinkResponse()
+        message.frame.hello.worker_id = self._worker.custody.worker_id
+        message.frame.hello.models.extend(map(_model, self._worker.models.values()))
+        self._send(message)
 
     def _begin(self, message: pb.Call) -> None:
         if message.call_id in self._calls:
@@ -238,11 +253,12 @@ class Link:
         if line is not None:
             self._held -= line.held
 
-    def _send(self, frame: pb.WorkerFrame, size: int) -> None:
+    def _send(self, message: pb.LinkResponse) -> None:
         if self._closed:
             return
-        self._out.append((frame, size))
-        self._queued += size
+        data = message.SerializeToString()
+        self._out.append(data)
+        self._queued += len(data)
         self._wake.set()
 
 
@@ -276,7 +292,7 @@ async def pump(
     link: Link,
     *,
     read: Callable[[], Awaitable[pb.GatewayFrame | None]],
-    write: Callable[[pb.WorkerFrame], Awaitable[None]],
+    write: Callable[[bytes], Awaitable[None]],
 ) -> None:
     """Moves frames both ways until either side ends; closes the link. `read` gives None at the end.
 
@@ -291,8 +307,8 @@ async def pump(
                 await link.room()
 
     async def outgoing() -> None:
-        while (frame := await link.next()) is not None:
-            await write(frame)
+        while (data := await link.next()) is not None:
+            await write(data)
 
     await run_both(incoming(), outgoing(), close=link.close)
 
@@ -317,14 +333,17 @@ def _incoming(message: pb.Call) -> IncomingCall:
     )
 
 
-def _half_batch(halves: Sequence[Half], *, with_memo: bool) -> pb.WorkerFrame:
+def _half_batch(halves: Sequence[Half], *, with_memo: bool) -> pb.LinkResponse:
     root = halves[0].root
     if root is None:
         raise ValueError("half is delivered before its batch is signed")
-    items = [
-        pb.Half(position=half.position, half=half.encoded, memo=half.memo if with_memo else b"") for half in halves
-    ]
-    return pb.WorkerFrame(half_batch=pb.HalfBatch(root_signature=root.signature, leaves=root.leaves, halves=items))
+    message = pb.LinkResponse()
+    batch = message.frame.half_batch
+    batch.root_signature = root.signature
+    batch.leaves.extend(root.leaves)
+    for half in halves:
+        batch.halves.add(position=half.position, half=half.encoded, memo=half.memo if with_memo else b"")
+    return message
 
 
 def _model(model: ServedModel) -> pb.Model:

@@ -8,12 +8,10 @@ protocol is told the reason code and nothing else.
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from sealbid_wire.worker.v1 import worker_pb2 as pb
-from sealbid_wire.worker.v1 import worker_pb2_grpc
-from typing_extensions import override
 
 from attestation.errors import NotGenuine, SealbidError, SettingsError
 from attestation.rpc.pinning import peer_spki, server_credentials, server_options
@@ -22,15 +20,19 @@ from enclave.link import MAX_MESSAGE_BYTES, Link, LinkLimits, pump
 from enclave.worker import Worker
 
 _LOG = logging.getLogger("enclave.listening")
+SERVICE: Final = "sealbid.worker.v1.WorkerService"
+METHOD: Final = "Link"
 STOP_SECONDS: Final = 1.0
 MESSAGE_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )
 
+Context = grpc.aio.ServicerContext[pb.LinkRequest, bytes]
 
-class LinkService(worker_pb2_grpc.WorkerServiceServicer):
-    """One `Link` for each stream."""
+
+class LinkService:
+    """One `Link` for each stream. Messages arrive parsed and leave as bytes: a link serializes its own, once."""
 
     def __init__(
         self, *, worker: Worker, gateways: Gateways, limits: LinkLimits, clock: Callable[[], datetime]
@@ -40,12 +42,12 @@ class LinkService(worker_pb2_grpc.WorkerServiceServicer):
         self._limits = limits
         self._clock = clock
 
-    @override
-    async def Link(  # type: ignore[override]  # the stub knows the generator form only; this is grpc.aio's read/write form
-        self,
-        request_iterator: AsyncIterator[pb.LinkRequest],
-        context: "grpc.aio.ServicerContext[pb.LinkRequest, pb.LinkResponse]",
-    ) -> None:
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The service's one method."""
+        method: Any = grpc.stream_stream_rpc_method_handler(self._link, request_deserializer=pb.LinkRequest.FromString)
+        return grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})
+
+    async def _link(self, _requests: AsyncIterator[pb.LinkRequest], context: Context) -> None:
         """Serves one gateway until either side ends the link."""
         try:
             gateway = self._gateways.by_certificate(peer_spki(context))
@@ -58,11 +60,8 @@ class LinkService(worker_pb2_grpc.WorkerServiceServicer):
             request: object = await context.read()
             return request.frame if isinstance(request, pb.LinkRequest) else None
 
-        async def write(frame: pb.WorkerFrame) -> None:
-            await context.write(pb.LinkResponse(frame=frame))
-
         try:
-            await pump(link, read=read, write=write)
+            await pump(link, read=read, write=context.write)
         except SealbidError as error:
             _LOG.warning(
                 "link refused",
@@ -77,7 +76,7 @@ class Listener:
     def __init__(self, *, service: LinkService, worker: Worker, gateways: Gateways, address: str) -> None:
         """Binds `address` (`host:port`, port 0 for any); `port` says which. Raises `SettingsError` if it cannot."""
         self._server = grpc.aio.server(options=[*server_options(), *MESSAGE_OPTIONS])
-        worker_pb2_grpc.add_WorkerServiceServicer_to_server(service, self._server)
+        self._server.add_generic_rpc_handlers((service.handler(),))
         credentials = server_credentials(worker.custody.tls, gateways.certificates)
         try:
             self.port: Final = self._server.add_secure_port(address, credentials)

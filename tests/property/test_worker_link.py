@@ -45,9 +45,9 @@ async def outputs(link: Link) -> list[pb.WorkerFrame]:
     """What the worker has to say now."""
     found = []
     while link._out:
-        frame = await link.next()
-        assert frame is not None
-        found.append(frame)
+        data = await link.next()
+        assert data is not None
+        found.append(pb.LinkResponse.FromString(data).frame)
     return found
 
 
@@ -93,9 +93,9 @@ def test_one_flipped_bit_anywhere_in_a_call_is_refused_by_name(field: str, at: i
             assert said[1].call_failed.reason in REASONS
             link.receive(pb.GatewayFrame(call=sent.call))
             assert await outputs(link) == []
-            frame = await link.next()
-            assert frame is not None
-            sent.take(frame.answer)
+            data = await link.next()
+            assert data is not None
+            sent.take(pb.LinkResponse.FromString(data).frame.answer)
             assert (await sent.answer()).half.seq == 1
             link.close()
 

@@ -40,9 +40,9 @@ class Wire:
         self.gateway = PeerLink(self.peer, self.to_worker.put)
         self.task = asyncio.ensure_future(pump(self.link, read=self.to_worker.get, write=self._write))
 
-    async def _write(self, frame: pb.WorkerFrame) -> None:
+    async def _write(self, data: bytes) -> None:
         await self.reads.wait()
-        self.gateway.take(pb.WorkerFrame.FromString(frame.SerializeToString()))
+        self.gateway.take(pb.LinkResponse.FromString(data).frame)
 
     async def end(self) -> None:
         """The gateway hangs up."""
