@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ from attestation.trust import MAX_TRUST_BYTES, TrustRoot, read_trust
 from attestation.wire.client import RegistryClient
 from enclave.attesters.detect import AttesterChoice, choose_attester, detect
 from enclave.attesters.interface import Attester, Duty
+from enclave.batching.threads import EngineThreads
 from enclave.chores import Chores
 from enclave.config import Simulated, WorkerSettings, config_sha256
 from enclave.dialling import Dialler
@@ -183,7 +183,7 @@ async def _load(settings: WorkerSettings, chores: Chores, stack: AsyncExitStack)
             raise SettingsError(f"models has {source.name} twice, want distinct names")
         engine = await asyncio.to_thread(open_engine, source, threads=item.threads, entropy=os.urandom)
         # One thread for batches, the rest for streams: a batch runs on the engine's own threads.
-        executor = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix=f"engine-{source.name}"))
+        threads = stack.enter_context(EngineThreads(2, name=f"engine-{source.name}"))
         model = ServedModel(
             engine=engine,
             limits=ServingLimits(
@@ -195,7 +195,7 @@ async def _load(settings: WorkerSettings, chores: Chores, stack: AsyncExitStack)
                 max_response_bytes=settings.limits.max_response_bytes,
             ),
             clock=loop.time,
-            executor=executor,
+            threads=threads,
         )
         stack.push_async_callback(model.close)
         chores.spawn(model.run())

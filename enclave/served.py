@@ -3,7 +3,6 @@
 
 import asyncio
 from collections.abc import Callable, Hashable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from sealbid_oip.codec import Array, Arrays
@@ -14,6 +13,7 @@ from attestation.errors import Reason
 from enclave.batching.loop import BatchingLoop, QueueLimits
 from enclave.batching.planner import BatchLimits
 from enclave.batching.streams import RunningStream, StreamRunner
+from enclave.batching.threads import EngineThreads
 from enclave.engines.interface import Engine, EngineError
 
 
@@ -33,9 +33,9 @@ class ServedModel:
     """A model with its queue. `run` must be running for `infer` to be answered."""
 
     def __init__(
-        self, *, engine: Engine, limits: ServingLimits, clock: Callable[[], float], executor: Executor
+        self, *, engine: Engine, limits: ServingLimits, clock: Callable[[], float], threads: EngineThreads
     ) -> None:
-        """`clock` is the event loop's, `executor` runs the engine."""
+        """`clock` is the event loop's, `threads` run the engine."""
         self.spec: ModelSpec = engine.describe()
         self.engine_sha256 = engine.digest
         self.max_response_bytes = limits.max_response_bytes
@@ -45,9 +45,9 @@ class ServedModel:
             batch_limits=BatchLimits(max_rows=limits.max_batch_rows, max_delay_seconds=limits.max_delay_seconds),
             queue_limits=QueueLimits(max_requests=limits.max_waiting, max_bytes=limits.max_waiting_bytes),
             clock=clock,
-            executor=executor,
+            threads=threads,
         )
-        self._streams = StreamRunner(engine=engine, max_streams=limits.max_streams, clock=clock, executor=executor)
+        self._streams = StreamRunner(engine=engine, max_streams=limits.max_streams, clock=clock, threads=threads)
 
     @property
     def name(self) -> str:

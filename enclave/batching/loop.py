@@ -15,7 +15,6 @@ It does not check shapes against the model: requests come here validated.
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +23,7 @@ from sealbid_oip.codec import Array, Arrays
 
 from attestation.errors import Reason, SealbidError
 from enclave.batching.planner import BatchLimits, BatchPlan, FairClock, Ticket, plan
+from enclave.batching.threads import EngineThreads
 from enclave.engines.interface import Cancellation, Engine, EngineError
 
 
@@ -66,13 +66,13 @@ class BatchingLoop:
         batch_limits: BatchLimits,
         queue_limits: QueueLimits,
         clock: Callable[[], float],
-        executor: Executor,
+        threads: EngineThreads,
     ) -> None:
         self._engine = engine
         self._batch_limits = batch_limits
         self._queue_limits = queue_limits
         self._clock = clock
-        self._executor = executor
+        self._threads = threads
         self._batched = bool(engine.describe().max_batch_size)
         self._fair = FairClock()
         self._waiting: dict[int, _Pending] = {}
@@ -157,7 +157,10 @@ class BatchingLoop:
     async def _sleep(self, wake_at: float | None) -> None:
         """Until something arrives or the planner wants to be asked again."""
         self._wake.clear()
-        seconds = None if wake_at is None else max(0.0, wake_at - self._clock())
+        if wake_at is None:
+            await self._wake.wait()
+            return
+        seconds = max(0.0, wake_at - self._clock())
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -186,7 +189,7 @@ class BatchingLoop:
         stacked = _stack([member.inputs for member in members])
         run = partial(self._engine.run, stacked, cancellation=cancellation)
         try:
-            outputs = await asyncio.get_running_loop().run_in_executor(self._executor, run)
+            outputs = await self._threads.run(run)
             answers = [self._cut(outputs, batch, member.ticket.number) for member in members]
         except SealbidError as error:
             return error

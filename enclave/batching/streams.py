@@ -5,9 +5,7 @@ At most `max_streams` run at a time; another is refused with WORKER_OVERLOADED. 
 deadline, at an error of the engine, or when its reader leaves; its place is free again in every case.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +14,7 @@ from sealbid_oip.generation import Sampling, TokenStep
 
 from attestation.errors import Reason
 from enclave.batching.loop import NotRun
+from enclave.batching.threads import EngineThreads
 from enclave.engines.interface import Cancellation, Engine, TokenStream
 
 
@@ -30,11 +29,11 @@ class RunningStream:
 class StreamRunner:
     """The places in front of one streaming engine."""
 
-    def __init__(self, *, engine: Engine, max_streams: int, clock: Callable[[], float], executor: Executor) -> None:
+    def __init__(self, *, engine: Engine, max_streams: int, clock: Callable[[], float], threads: EngineThreads) -> None:
         self._engine = engine
         self._max_streams = max_streams
         self._clock = clock
-        self._executor = executor
+        self._threads = threads
         self._running = 0
 
     @property
@@ -66,7 +65,7 @@ class StreamRunner:
         step = partial(next, stream.steps, None)
         try:
             while self._clock() < deadline:
-                made = await asyncio.get_running_loop().run_in_executor(self._executor, step)
+                made = await self._threads.run(step)
                 if made is None:
                     return
                 yield made

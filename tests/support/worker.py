@@ -4,7 +4,6 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from attestation.binding import KeyBinding, Profile
 from attestation.identity import provider_id
 from attestation.lease import Lease
 from attestation.offer import Offer, Tier
+from enclave.batching.threads import EngineThreads
 from enclave.engines.interface import Engine
 from enclave.gateways import Gateways
 from enclave.keys import KeyCustody
@@ -150,13 +150,13 @@ async def a_worker(
     """A worker serving these models (`add-one` and `tiny` if none are named), with an offer for each."""
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        executor = stack.enter_context(ThreadPoolExecutor(2))
+        threads = stack.enter_context(EngineThreads(2))
         names = references or (() if engines else ("add-one", "tiny"))
         loaded = [open_engine(find_model(name), threads=1, entropy=os.urandom) for name in names]
         models = {
             model.name: model
             for model in (
-                ServedModel(engine=engine, limits=serving, clock=loop.time, executor=executor)
+                ServedModel(engine=engine, limits=serving, clock=loop.time, threads=threads)
                 for engine in (*loaded, *engines)
             )
         }

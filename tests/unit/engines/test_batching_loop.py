@@ -4,7 +4,6 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -15,6 +14,7 @@ from sealbid_oip.spec import ModelSpec
 from attestation.errors import Reason
 from enclave.batching.loop import BatchAnswer, BatchingLoop, NotRun, QueueLimits
 from enclave.batching.planner import BatchLimits
+from enclave.batching.threads import EngineThreads
 from enclave.engines.interface import Cancellation, Engine, EngineError
 from enclave.models import magika
 from tests.support.models import engine, spec_of, tensor
@@ -77,13 +77,13 @@ async def serving(
     clock: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[BatchingLoop]:
     """A running loop in front of an engine."""
-    with ThreadPoolExecutor(2) as executor:
+    with EngineThreads(2) as threads:
         loop = BatchingLoop(
             engine=served,
             batch_limits=batch or BatchLimits(max_rows=8),
             queue_limits=queue or QueueLimits(max_requests=100, max_bytes=10**7),
             clock=clock,
-            executor=executor,
+            threads=threads,
         )
         task = asyncio.create_task(loop.run())
         try:
@@ -257,13 +257,13 @@ async def test_draining_answers_what_waits_and_refuses_what_comes() -> None:
 async def test_a_loop_that_is_cancelled_leaves_nobody_waiting() -> None:
     """Running and waiting requests are refused by name when the loop's task ends early."""
     served = Gated()
-    with ThreadPoolExecutor(1) as executor:
+    with EngineThreads(1) as threads:
         loop = BatchingLoop(
             engine=served,
             batch_limits=BatchLimits(max_rows=1),
             queue_limits=QueueLimits(max_requests=10, max_bytes=1000),
             clock=lambda: 0.0,
-            executor=executor,
+            threads=threads,
         )
         task = asyncio.create_task(loop.run())
         tasks = await waiting(loop, row(1), row(2))

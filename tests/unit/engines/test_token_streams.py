@@ -2,7 +2,6 @@
 """Token streams: places, deadlines, readers that leave."""
 
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from sealbid_oip.generation import Sampling
 from attestation.errors import Reason
 from enclave.batching.loop import NotRun
 from enclave.batching.streams import StreamRunner
+from enclave.batching.threads import EngineThreads
 from enclave.engines.interface import EngineError
 from tests.support.models import engine
 
@@ -27,8 +27,8 @@ async def clock() -> list[float]:
 @pytest.fixture
 async def runner(clock: list[float]) -> AsyncIterator[StreamRunner]:
     """Two places in front of the tiny model."""
-    with ThreadPoolExecutor(2) as executor:
-        yield StreamRunner(engine=engine("tiny"), max_streams=2, clock=lambda: clock[0], executor=executor)
+    with EngineThreads(2) as threads:
+        yield StreamRunner(engine=engine("tiny"), max_streams=2, clock=lambda: clock[0], threads=threads)
 
 
 async def test_a_stream_gives_the_engines_steps(runner: StreamRunner) -> None:
