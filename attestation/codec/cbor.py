@@ -12,6 +12,7 @@ Every request is encoded and decoded here several times on each side, hence the 
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from struct import Struct
 from typing import Final, TypeAlias
 
 from attestation.errors import Malformed
@@ -32,8 +33,11 @@ _HEADS: Final = tuple(
 )
 """Heads of the values and lengths up to 255, by major type: nearly all there are."""
 
+_HEAD_16, _HEAD_32, _HEAD_64 = Struct(">BH"), Struct(">BI"), Struct(">BQ")
 _KEYED_DIGEST: Final = tuple(bytes((key, 0x58, 32)) for key in range(MAX_KEY + 1))
 """A map's key and the head of a 32-byte string after it: most entries there are."""
+
+_KEYS: Final = _HEADS[_UINT]
 
 _WIDTHS: Final = {24: 1, 25: 2, 26: 4, 27: 8}
 _LEAST: Final = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
@@ -57,8 +61,11 @@ def encode_map(label: str, *values: Item) -> bytes:
         if type(value) is bytes and len(value) == _DIGEST_BYTES:
             put(_KEYED_DIGEST[key])
             put(value)
+        elif type(value) is int:
+            put(_KEYS[key])
+            put(_number(value))
         else:
-            put(_HEADS[_UINT][key])
+            put(_KEYS[key])
             _encode(value, put)
     return b"".join(parts)
 
@@ -101,9 +108,12 @@ def _map_start(label: str, size: int) -> bytes:
 def _head(major: int, value: int) -> bytes:
     if value < 256:
         return _HEADS[major][value]
-    for info, width in ((25, 2), (26, 4), (27, 8)):
-        if value < 1 << (8 * width):
-            return bytes((major << 5 | info,)) + value.to_bytes(width, "big")
+    if value < 1 << 16:
+        return _HEAD_16.pack(major << 5 | 25, value)
+    if value < 1 << 32:
+        return _HEAD_32.pack(major << 5 | 26, value)
+    if value < 1 << 64:
+        return _HEAD_64.pack(major << 5 | 27, value)
     raise Malformed("integer does not fit in 64 bits")
 
 

@@ -14,6 +14,8 @@ U64_MAX = (1 << 64) - 1
 
 def uint(item: Item, name: str, maximum: int = U64_MAX) -> int:
     """An unsigned integer of at most `maximum`. Raises `Malformed` naming the field."""
+    if type(item) is int and 0 <= item <= maximum:
+        return item
     if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item <= maximum:
         raise Malformed(f"{name} is not an integer 0..{maximum}")
     return item
