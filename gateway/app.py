@@ -3,10 +3,11 @@
 
     registry ──watch──▶ Candidates ──▶ WorkerPool, Market, WorkerClient          who may be sealed to
     caller   ──gRPC───▶ InferenceService ──▶ InferenceFlow ──▶ WorkerPool        the request
-    worker   ──link───▶ WorkerPool ──▶ Journal ──▶ SQLite                        halves, receipts, charges
+    worker   ──link───▶ WorkerPool ──▶ Journal ──pipe──▶ writer ──▶ SQLite        halves, receipts, charges
 
 It starts in the order in which it could be harmed: settings and keys, the registry's word that its own keys are logged,
-then links, and the front last. It stops the other way round: no new requests, those under way, then the journal.
+then the journal's writer, links, and the front last. It stops the other way round: no new requests, those under way,
+then the journal.
 """
 
 import asyncio
@@ -45,16 +46,16 @@ from gateway.flow import InferenceFlow
 from gateway.front import Front
 from gateway.inference import InferenceService
 from gateway.inputs import Inputs, read_inputs
-from gateway.ledger.settlement import Settlement
 from gateway.market.service import Market
 from gateway.market.snapshot import Eligible
 from gateway.market.terms import flat_terms
 from gateway.marketplace import MarketService
 from gateway.quota import Quota
-from gateway.receipts.archive import Archive, open_archive
+from gateway.receipts.archive import open_records
 from gateway.receipts.desk import Desk
 from gateway.receipts.journal import Journal
 from gateway.receipts.memo import MemoKey
+from gateway.receipts.process import launcher
 from gateway.receipts.service import ReceiptService
 from gateway.reputation.store import ConstantReputation
 from gateway.statistics import Statistics
@@ -105,7 +106,9 @@ async def running(settings: GatewaySettings, inputs: Inputs) -> AsyncIterator[Fr
         telemetry = Telemetry(registry=metrics, profile=inputs.policy.profile, statistics=statistics)
         registry = await stack.enter_async_context(_registry(settings, inputs))
         gateway = await _enrol(registry, inputs)
-        process = _Process(settings, inputs, telemetry, statistics, registry, gateway)
+        process = _Process(settings, inputs, telemetry, registry, gateway)
+        stack.push_async_callback(process.close)
+        await process.open(inputs, telemetry, statistics)
         stack.push_async_callback(process.stop)
         front = await process.start()
         gc.freeze()  # what start-up made stays; collections need not walk it again
@@ -123,7 +126,6 @@ class _Process:
         settings: GatewaySettings,
         inputs: Inputs,
         telemetry: Telemetry,
-        statistics: Statistics,
         registry: RegistryClient,
         gateway: LoggedGateway,
     ) -> None:
@@ -140,18 +142,16 @@ class _Process:
             entropy=os.urandom,
             made=lambda: telemetry.dispatch("session"),
         )
-        self._archive: Archive = open_archive(
-            settings.state_dir,
-            signing_key=identity.signing_key,
-            memo_key=memo_key,
-            instance=instance,
-            settle=Settlement(),
-            gateway_key=LoggedEntry(entry=gateway.key_entry, proof=gateway.key_proof),
+        self._records = open_records(
+            settings.state_dir, gateway_key=LoggedEntry(entry=gateway.key_entry, proof=gateway.key_proof)
         )
         self._journal = Journal(
-            store=self._archive.store,
-            memo_key=memo_key,
-            clock=_now,
+            launch=launcher(
+                state_dir=settings.state_dir,
+                instance=instance,
+                profile=policy.profile.value,
+                log_level=settings.log_level.upper(),
+            ),
             kept=lambda kept: self._pool.halves_kept(kept),
             metrics=telemetry,
         )
@@ -201,15 +201,17 @@ class _Process:
             left=self._left,
             metrics=telemetry,
         )
-        self._flow = self._make_flow(
-            inputs, telemetry, Desk(journal=self._journal, memo_key=memo_key, instance=instance)
-        )
-        self._front = self._make_front(inputs, statistics)
+        self._desk = Desk(journal=self._journal, memo_key=memo_key, instance=instance)
         self._tasks: list[asyncio.Task[None]] = []
 
+    async def open(self, inputs: Inputs, telemetry: Telemetry, statistics: Statistics) -> None:
+        """Starts the journal, then makes what needs its records: by then an earlier gateway's writer has ended."""
+        await self._journal.start()
+        self._flow = self._make_flow(inputs, telemetry, self._desk)
+        self._front = self._make_front(inputs, statistics)
+
     async def start(self) -> Front:
-        """Starts everything; the front begins to listen last."""
-        self._journal.start()
+        """Starts everything else; the front begins to listen last."""
         if self._hub is not None:
             await self._hub.start()
         loop = asyncio.get_running_loop()
@@ -218,7 +220,7 @@ class _Process:
         return self._front
 
     async def stop(self) -> None:
-        """No new requests; those under way; then links, the journal and its files."""
+        """No new requests; those under way; then the journal, then links."""
         await self._front.stop(self._settings.limits.drain_seconds)
         await self._flow.drain()
         for task in self._tasks:
@@ -229,7 +231,11 @@ class _Process:
         if self._hub is not None:
             await self._hub.stop()
         self._pool.close()
-        self._archive.close()
+
+    async def close(self) -> None:
+        """The journal, if it still runs, and its files."""
+        await self._journal.close()
+        self._records.close()
 
     def _make_flow(self, inputs: Inputs, telemetry: Telemetry, desk: Desk) -> InferenceFlow:
         settings = self._settings
@@ -244,7 +250,7 @@ class _Process:
                 tenants=settings.tenants,
                 default=settings.default_tenant,
                 clock=time.monotonic,
-                spent={name: self._archive.reader.total(name).charged_nanos for name in _tenants(settings, inputs)},
+                spent={name: self._records.total(name).charged_nanos for name in _tenants(settings, inputs)},
             ),
             market=self._market,
             pool=self._pool,
@@ -277,7 +283,7 @@ class _Process:
             authenticator=authenticator,
             clock=_now,
         )
-        receipts = ReceiptService(authenticator=authenticator, journal=self._journal, reader=self._archive.reader)
+        receipts = ReceiptService(authenticator=authenticator, journal=self._journal, reader=self._records)
         return Front(settings=settings, inference=inference, offers=offers, receipts=receipts)
 
     # attested workers come and go

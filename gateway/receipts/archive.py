@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway's one database: journal and ledger in one file, so that receipt and charge commit together.
+"""A gateway's one database: journal and ledger in one file, so that receipt and charge commit together.
 
-Opening it takes the writer's lock and makes the tables that are missing; the reader has an engine of its own.
+The writer opens it with its lock and makes the tables that are missing; the reader has an engine of its own, in the
+gateway's process, and opens after the writer is ready.
 """
 
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,47 +17,36 @@ from gateway.ledger.sqlmodel_store import create_tables
 from gateway.receipts.database import WriterLock, open_reader, open_writer
 from gateway.receipts.memo import MemoKey
 from gateway.receipts.reader import JournalReader
-from gateway.receipts.store import Settle, SQLJournalStore
+from gateway.receipts.store import SQLJournalStore
+from gateway.receipts.work import Settle
 
 DATABASE: Final = "journal.sqlite"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
-    """The open database of one gateway process."""
-
-    store: SQLJournalStore
-    reader: JournalReader
-    _files: ExitStack = field(repr=False)
-
-    def close(self) -> None:
-        """Closes both engines, then lets go of the lock."""
-        self._files.close()
-
-
-def open_archive(
+@contextmanager
+def open_store(
     state_dir: Path,
     *,
     signing_key: Ed25519PrivateKey,
     memo_key: MemoKey,
     instance: bytes,
     settle: Settle,
-    gateway_key: LoggedEntry,
-) -> Archive:
-    """Opens the database in `state_dir`. Raises `SettingsError` when another process holds it."""
+    lock_seconds: float,
+) -> Iterator[SQLJournalStore]:
+    """The database in `state_dir` to write to. Raises `SettingsError` while another process holds it for so long."""
     path = state_dir / DATABASE
     with ExitStack() as files:
-        lock = WriterLock(path)
-        files.callback(lock.release)
-        writer = open_writer(path)
-        files.callback(writer.dispose)
+        files.callback(WriterLock(path, seconds=lock_seconds).release)
+        engine = open_writer(path)
+        files.callback(engine.dispose)
         store = SQLJournalStore(
-            engine=writer, signing_key=signing_key, memo_key=memo_key, instance=instance, settle=settle
+            engine=engine, signing_key=signing_key, memo_key=memo_key, instance=instance, settle=settle
         )
         store.create()
-        create_tables(writer)
-        reader = open_reader(path)
-        files.callback(reader.dispose)
-        return Archive(
-            store=store, reader=JournalReader(engine=reader, gateway_key=gateway_key), _files=files.pop_all()
-        )
+        create_tables(engine)
+        yield store
+
+
+def open_records(state_dir: Path, *, gateway_key: LoggedEntry) -> JournalReader:
+    """The database in `state_dir` to read from, beside its writer. The caller closes it."""
+    return JournalReader(engine=open_reader(state_dir / DATABASE), gateway_key=gateway_key)

@@ -29,15 +29,15 @@ class HalfArrival:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignedHalf:
-    """A half proven to be in a batch that its worker signed."""
+class NamedHalf:
+    """A half and what it names; in a verified arrival it has a place in its batch, and a memo after a new hello."""
 
     worker_id: bytes
     half_sha256: bytes
     dispatch_sha256: bytes
     half: bytes
-    memo: bytes = field(repr=False)
-    position: int
+    memo: bytes = field(default=b"", repr=False)
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class SignedHalves:
     batch_sha256: bytes
     cose: bytes
     leaves: tuple[bytes, ...]
-    halves: tuple[SignedHalf, ...]
+    halves: tuple[NamedHalf, ...]
 
 
 def verify_arrival(arrival: HalfArrival) -> SignedHalves:
@@ -75,13 +75,24 @@ def verify_arrival(arrival: HalfArrival) -> SignedHalves:
     )
 
 
-def _place(arrival: HalfArrival, position: int, half: bytes, memo: bytes) -> SignedHalf:
+def name_half(half: bytes) -> NamedHalf:
+    """A half outside any batch. Raises `Malformed`."""
+    parsed = WorkerHalf.decode(half)
+    return NamedHalf(
+        worker_id=parsed.worker_id,
+        half_sha256=worker_half_digest(half),
+        dispatch_sha256=parsed.dispatch_sha256,
+        half=half,
+    )
+
+
+def _place(arrival: HalfArrival, position: int, half: bytes, memo: bytes) -> NamedHalf:
     if not 0 <= position < len(arrival.leaves) or leaf_hash(half) != arrival.leaves[position]:
         raise NotGenuine(Reason.RECEIPT_INVALID, f"half {position} is not the leaf at its place in the batch")
     parsed = WorkerHalf.decode(half)
     if parsed.worker_id != arrival.worker_id:
         raise NotGenuine(Reason.RECEIPT_INVALID, f"half {position} names another worker than the one that signed it")
-    return SignedHalf(
+    return NamedHalf(
         worker_id=arrival.worker_id,
         half_sha256=worker_half_digest(half),
         dispatch_sha256=parsed.dispatch_sha256,

@@ -6,46 +6,67 @@ with the process, however that ends. Statement parameters are kept out of every 
 """
 
 import fcntl
+import logging
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from attestation.errors import SettingsError
 
-_BUSY_SECONDS = 10.0
+_LOG: Final = logging.getLogger("sealbid.gateway.journal")
+_BUSY_SECONDS: Final = 10.0
+_LOCK_POLL_SECONDS: Final = 0.05
+_READER_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL")
+_WRITER_PRAGMAS: Final = (*_READER_PRAGMAS, "cache_size=-65536", "wal_autocheckpoint=8192")
+"""Keys are digests, so every group touches pages all over: they stay in memory, and are copied back seldom."""
 
 
 def open_writer(path: Path) -> Engine:
     """The engine of the one writing process; transactions take the write lock when they begin."""
     path.touch(mode=0o600, exist_ok=True)
-    return _engine(path, "BEGIN IMMEDIATE")
+    return _engine(path, "BEGIN IMMEDIATE", _WRITER_PRAGMAS)
 
 
 def open_reader(path: Path) -> Engine:
     """An engine for readers, which neither wait for the writer nor hold it up."""
-    return _engine(path, "BEGIN")
+    return _engine(path, "BEGIN", _READER_PRAGMAS)
 
 
 class WriterLock:
     """Held for the life of the writing process."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises `SettingsError` when another process holds it."""
+    def __init__(self, path: Path, *, seconds: float = 0.0) -> None:
+        """Raises `SettingsError` when another process holds it and does not let go within `seconds`."""
         self._descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise SettingsError(f"journal {path.name} is in use by another process, want one gateway each") from None
+        tries = int(seconds / _LOCK_POLL_SECONDS)
+        for left in range(tries, -1, -1):
+            if self._take():
+                return
+            if left == tries and left:
+                _LOG.warning("journal is in use, waiting for its writer to end", extra={"seconds": seconds})
+            time.sleep(_LOCK_POLL_SECONDS if left else 0)
+        os.close(self._descriptor)
+        raise SettingsError(
+            f"journal {path.name} is in use by another process after {seconds:g} s, want one gateway for each state_dir"
+        )
 
     def release(self) -> None:
         """Lets another process write."""
         os.close(self._descriptor)
 
+    def _take(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
-def _engine(path: Path, begin: str) -> Engine:
+
+def _engine(path: Path, begin: str, pragmas: Sequence[str]) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         hide_parameters=True,
@@ -55,8 +76,8 @@ def _engine(path: Path, begin: str) -> Engine:
     def connected(connection: Any, _record: object) -> None:
         # The driver's own transactions begin too late, at the first write; `begin` below opens them.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
 
     def started(connection: Connection) -> None:
         connection.exec_driver_sql(begin)

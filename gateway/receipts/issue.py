@@ -7,13 +7,14 @@
 Pure. An outcome recovered from a memo and a worker's half goes the same way as one the flow handed over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from attestation.errors import Malformed
-from attestation.sealing.halves import GatewayHalf, WorkerHalf, WorkerStatus, worker_half_digest
+from attestation.sealing.halves import GatewayHalf, WorkerHalf, WorkerStatus
+from gateway.receipts.arrival import NamedHalf, name_half
 from gateway.receipts.memo import Memo
 from gateway.request import Attempt, Ending, Outcome
 
@@ -49,8 +50,19 @@ def charge_for(
     )
 
 
-def answering(outcome: Outcome) -> Attempt:
-    """The attempt whose half the outcome holds; the last one when no worker gave a half.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """An outcome with the attempt it is about and the half it holds."""
+
+    outcome: Outcome
+    attempt: Attempt
+    half: NamedHalf | None
+
+
+def settled(outcome: Outcome, known: Mapping[bytes, NamedHalf]) -> Settled:
+    """The outcome with the attempt whose half it holds; the last attempt when no worker gave a half.
+
+    `known` are halves read already, by their bytes.
 
     Raises:
         Malformed: no attempt was made, or the half belongs to none of them.
@@ -58,22 +70,22 @@ def answering(outcome: Outcome) -> Attempt:
     if not outcome.attempts:
         raise Malformed("outcome.attempts is empty, want at least one")
     if outcome.half is None:
-        return outcome.attempts[-1]
-    named = WorkerHalf.decode(outcome.half).dispatch_sha256
+        return Settled(outcome=outcome, attempt=outcome.attempts[-1], half=None)
+    half = known.get(outcome.half) or name_half(outcome.half)
     for attempt in outcome.attempts:
-        if attempt.dispatch_sha256 == named:
-            return attempt
+        if attempt.dispatch_sha256 == half.dispatch_sha256:
+            return Settled(outcome=outcome, attempt=attempt, half=half)
     raise Malformed("outcome.half names a dispatch of none of its attempts")
 
 
-def gateway_half(outcome: Outcome, *, gateway_id: bytes, seq: int) -> GatewayHalf:
-    """The gateway's half of this outcome. Raises `Malformed` as `answering`."""
-    attempt = answering(outcome)
+def gateway_half(done: Settled, *, gateway_id: bytes, seq: int) -> GatewayHalf:
+    """The gateway's half of this outcome."""
+    outcome, attempt = done.outcome, done.attempt
     return GatewayHalf(
-        worker_half_sha256=b"" if outcome.half is None else worker_half_digest(outcome.half),
+        worker_half_sha256=b"" if done.half is None else done.half.half_sha256,
         award_sha256=attempt.award_sha256,
         price_nanos=attempt.price_nanos,
-        dispatches=tuple(one.dispatch_sha256 for one in outcome.attempts),
+        dispatches=tuple([one.dispatch_sha256 for one in outcome.attempts]),
         gateway_id=gateway_id,
         seq=seq,
         request_id=outcome.request_id,

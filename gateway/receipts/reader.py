@@ -55,6 +55,10 @@ class JournalReader:
         self._engine = engine
         self._gateway_key = gateway_key
 
+    def close(self) -> None:
+        """Closes its connections."""
+        self._engine.dispose()
+
     def receipt(self, request_id: bytes) -> StoredReceipt | None:
         """The receipt of this request, or None where it was never recorded."""
         with Session(self._engine) as session:

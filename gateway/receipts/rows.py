@@ -5,147 +5,120 @@ caller's transaction and neither commits nor rolls back.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import delete, insert, update
-from sqlmodel import Session, SQLModel, col, select
+from sqlalchemy import Connection
 
-from attestation.attested import AttestedWorker
-from attestation.sealing.halves import GatewayHalf, WorkerHalf, worker_half_digest
-from gateway.receipts.arrival import SignedHalf, SignedHalves
-from gateway.receipts.issue import Charge, answering
-from gateway.receipts.tables import (
-    ReturnedMemoRow,
-    TenantTotalRow,
-    WorkerBatchRow,
-    WorkerHalfRow,
-    WorkerKeysRow,
-)
+from attestation.sealing.halves import GatewayHalf
+from gateway.receipts import statements
+from gateway.receipts.arrival import NamedHalf, SignedHalves
+from gateway.receipts.issue import Charge, Settled
+from gateway.receipts.statements import Row, execute, find, remove
+from gateway.receipts.work import Returned, WorkerKeys
 from gateway.request import Outcome
 
 
-def insert_rows(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, object]]) -> None:
-    """Adds rows in one statement."""
-    if rows:
-        session.connection().execute(insert(table), list(rows))
-
-
-def present(session: Session, table: type[SQLModel], name: str, values: Sequence[bytes]) -> set[bytes]:
-    """Those of `values` that column `name` holds already."""
-    column = SQLModel.metadata.tables[str(table.__tablename__)].c[name]
-    return set(session.exec(select(column).where(column.in_(values)))) if values else set()
-
-
-def keep_workers(session: Session, workers: Sequence[AttestedWorker]) -> None:
+def keep_workers(connection: Connection, workers: Sequence[WorkerKeys]) -> None:
     """Keeps what proves each worker's key, once."""
-    for worker in workers:
-        if session.get(WorkerKeysRow, (worker.keyset_id, worker.binding_digest)) is None:
-            row = WorkerKeysRow(
-                keyset_id=worker.keyset_id,
-                binding_digest=worker.binding_digest,
-                provider_id=worker.provider_id,
-                keyset=worker.keyset.encode(),
-                verdict_entry=worker.verdict_entry,
-                verdict_proof=worker.verdict_proof,
-            )
-            session.add(row)
-            session.flush()
+    rows: list[Row] = [
+        (one.keyset_id, one.binding_digest, one.provider_id, one.keyset, one.verdict_entry, one.verdict_proof)
+        for one in workers
+    ]
+    execute(connection, statements.KEEP_WORKERS, rows)
 
 
-def keep_halves(session: Session, batch: SignedHalves) -> None:
-    """Keeps a signed batch; a half that is here unsigned gets its signature."""
-    if not present(session, WorkerBatchRow, "batch_sha256", [batch.batch_sha256]):
-        row = {"batch_sha256": batch.batch_sha256, "cose": batch.cose, "leaves": b"".join(batch.leaves)}
-        insert_rows(session, WorkerBatchRow, [row])
-    halves = {half.half_sha256: half for half in batch.halves}
-    known = present(session, WorkerHalfRow, "half_sha256", list(halves))
-    insert_rows(session, WorkerHalfRow, [_half_row(halves[h], batch.batch_sha256) for h in halves.keys() - known])
-    for digest in known:
-        session.connection().execute(
-            update(WorkerHalfRow)
-            .where(col(WorkerHalfRow.half_sha256) == digest, col(WorkerHalfRow.batch_sha256) == b"")
-            .values(batch_sha256=batch.batch_sha256, position=halves[digest].position)
-        )
+def keep_batches(connection: Connection, batches: Sequence[SignedHalves]) -> None:
+    """Keeps signed batches; a half that is here unsigned gets its signature."""
+    execute(
+        connection,
+        statements.KEEP_BATCHES,
+        [(batch.batch_sha256, batch.cose, b"".join(batch.leaves)) for batch in batches],
+    )
+    rows = [_half_row(half, batch.batch_sha256) for batch in batches for half in batch.halves]
+    execute(connection, statements.SIGN_HALVES, rows)
 
 
-def _half_row(half: SignedHalf, batch_sha256: bytes) -> dict[str, object]:
-    return {
-        "half_sha256": half.half_sha256,
-        "dispatch_sha256": half.dispatch_sha256,
-        "worker_id": half.worker_id,
-        "half": half.half,
-        "batch_sha256": batch_sha256,
-        "position": half.position,
-    }
+def keep_unsigned(connection: Connection, halves: Iterable[NamedHalf]) -> None:
+    """Keeps halves that came inside answers: the promise stands even if its signature never comes."""
+    execute(connection, statements.KEEP_HALVES, [_half_row(half, b"") for half in halves])
 
 
-def keep_unsigned(session: Session, outcomes: Sequence[Outcome]) -> None:
-    """Keeps the halves that came inside the answers: the promise stands even if its signature never comes."""
-    halves = {worker_half_digest(outcome.half): outcome.half for outcome in outcomes if outcome.half is not None}
-    known = present(session, WorkerHalfRow, "half_sha256", list(halves))
-    rows = []
-    for digest in halves.keys() - known:
-        parsed = WorkerHalf.decode(halves[digest])
-        half = SignedHalf(
-            worker_id=parsed.worker_id,
-            half_sha256=digest,
-            dispatch_sha256=parsed.dispatch_sha256,
-            half=halves[digest],
-            memo=b"",
-            position=0,
-        )
-        rows.append(_half_row(half, b""))
-    insert_rows(session, WorkerHalfRow, rows)
+def _half_row(half: NamedHalf, batch_sha256: bytes) -> Row:
+    return half.half_sha256, half.dispatch_sha256, half.worker_id, half.half, batch_sha256, half.position
 
 
-def delete_returned(session: Session, request_ids: Sequence[bytes]) -> None:
+def recorded(connection: Connection, request_ids: Iterable[bytes]) -> set[bytes]:
+    """Those of these requests that have a receipt."""
+    return {name for (name,) in find(connection, statements.recorded, set(request_ids))}
+
+
+def keep_memos(connection: Connection, returned: Sequence[Returned], now: int) -> None:
+    """Keeps memos of requests not recorded yet: the halves beside them are durable from here on."""
+    done = recorded(connection, [one.memo.request_id for one in returned])
+    rows: list[Row] = [
+        (one.half_sha256, one.memo.request_id, one.memo.instance, now, one.sealed)
+        for one in returned
+        if one.memo.request_id not in done
+    ]
+    execute(connection, statements.KEEP_MEMOS, rows)
+
+
+def forget_memos(connection: Connection, request_ids: Iterable[bytes]) -> None:
     """Forgets the memos of requests that are settled."""
-    if request_ids:
-        session.connection().execute(delete(ReturnedMemoRow).where(col(ReturnedMemoRow.request_id).in_(request_ids)))
+    if connection.exec_driver_sql(statements.ANY_MEMO).first() is not None:
+        remove(connection, statements.forgotten, set(request_ids))
 
 
-def receipt_row(outcome: Outcome, half: GatewayHalf, encoded: bytes, batch: int) -> dict[str, object]:
+def joined(
+    connection: Connection, batches: Sequence[SignedHalves], fresh: Sequence[Outcome], late: Sequence[Outcome]
+) -> set[tuple[bytes, bytes]]:
+    """Signed halves (worker_id, half_sha256) whose request is recorded now: the half came, the outcome, or both.
+
+    `fresh` outcomes were recorded in this transaction, so that a half of theirs in `batches` needs no look; `late`
+    ones had been recorded before.
+    """
+    now = {attempt.dispatch_sha256 for outcome in fresh for attempt in outcome.attempts}
+    halves = [half for batch in batches for half in batch.halves]
+    met = {half.dispatch_sha256 for half in halves if half.dispatch_sha256 in now}
+    open_now = {attempt.dispatch_sha256 for outcome in late for attempt in outcome.attempts}
+    open_now |= {half.dispatch_sha256 for half in halves}
+    found = {(worker, digest) for worker, digest in find(connection, statements.joined, (open_now | now) - met)}
+    return found | {(half.worker_id, half.half_sha256) for half in halves if half.dispatch_sha256 in met}
+
+
+def receipt_row(done: Settled, half: GatewayHalf, encoded: bytes, batch: int) -> Row:
     """The receipt of an outcome, in the batch that starts at number `batch`."""
-    attempt = answering(outcome)
-    return {
-        "request_id": outcome.request_id,
-        "tenant": outcome.tenant,
-        "profile": outcome.profile.value,
-        "award": attempt.award,
-        "transcript": attempt.transcript,
-        "worker_half_sha256": half.worker_half_sha256,
-        "gateway_id": half.gateway_id,
-        "seq": half.seq,
-        "batch": batch,
-        "gateway_half": encoded,
-        "charge_nanos": outcome.charge_nanos,
-    }
+    outcome, attempt = done.outcome, done.attempt
+    return (
+        outcome.request_id,
+        outcome.tenant,
+        outcome.profile.value,
+        attempt.award,
+        attempt.transcript,
+        half.worker_half_sha256,
+        half.gateway_id,
+        half.seq,
+        batch,
+        encoded,
+        outcome.charge_nanos,
+    )
 
 
-def attempt_rows(outcome: Outcome) -> list[dict[str, object]]:
+def attempt_rows(outcome: Outcome) -> list[Row]:
     """One row for each attempt."""
     return [
-        {
-            "dispatch_sha256": attempt.dispatch_sha256,
-            "request_id": outcome.request_id,
-            "number": attempt.number,
-            "dispatch": attempt.dispatch,
-            "reason": attempt.reason,
-        }
+        (attempt.dispatch_sha256, outcome.request_id, attempt.number, attempt.dispatch, attempt.reason)
         for attempt in outcome.attempts
     ]
 
 
-def providers_of(session: Session, keyset_ids: Iterable[bytes]) -> dict[bytes, bytes]:
+def providers_of(connection: Connection, keyset_ids: Iterable[bytes]) -> Mapping[bytes, bytes]:
     """The providers of those keysets that were admitted here."""
-    columns = select(col(WorkerKeysRow.keyset_id), col(WorkerKeysRow.provider_id))
-    return dict(session.exec(columns.where(col(WorkerKeysRow.keyset_id).in_(list(keyset_ids)))).all())
+    return dict(find(connection, statements.providers, set(keyset_ids)))
 
 
-def add_totals(session: Session, charges: Sequence[Charge]) -> None:
+def add_totals(connection: Connection, charges: Sequence[Charge]) -> None:
     """Adds charges to what their tenants were charged."""
-    for tenant in {charge.tenant for charge in charges}:
-        amounts = [charge.charge_nanos for charge in charges if charge.tenant == tenant]
-        row = session.get(TenantTotalRow, tenant) or TenantTotalRow(tenant=tenant, charged_nanos=0, charges=0)
-        row.charged_nanos += sum(amounts)
-        row.charges += len(amounts)
-        session.add(row)
-    session.flush()
+    sums: dict[str, tuple[int, int]] = {}
+    for charge in charges:
+        nanos, count = sums.get(charge.tenant, (0, 0))
+        sums[charge.tenant] = nanos + charge.charge_nanos, count + 1
+    execute(connection, statements.ADD_UP, [(tenant, *total) for tenant, total in sums.items()])

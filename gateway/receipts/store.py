@@ -10,113 +10,41 @@ changes nothing: whoever does not know whether a commit happened repeats it. Mem
 their outcome and are never recovered.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Engine, func
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy import Connection, Engine, func
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, SQLModel, col, select
 
-from attestation.attested import AttestedWorker
-from attestation.errors import Reason, SealbidError
 from attestation.identity import gateway_id_of
-from attestation.sealing.batch import GATEWAY_HALF, MAX_LEAVES, sign_batch
+from attestation.sealing.batch import GATEWAY_HALF, MAX_LEAVES, sign_leaves
 from attestation.tlog.merkle import leaf_hash
-from gateway.receipts.arrival import SignedHalves
-from gateway.receipts.issue import Charge, Recovered, answering, gateway_half, recover
-from gateway.receipts.memo import Memo, MemoKey
+from gateway.receipts import statements
+from gateway.receipts.arrival import NamedHalf, SignedHalves
+from gateway.receipts.issue import Charge, Recovered, Settled, gateway_half, recover, settled
+from gateway.receipts.memo import MemoKey
 from gateway.receipts.rows import (
     add_totals,
     attempt_rows,
-    delete_returned,
-    insert_rows,
-    keep_halves,
+    forget_memos,
+    joined,
+    keep_batches,
+    keep_memos,
     keep_unsigned,
     keep_workers,
-    present,
     providers_of,
     receipt_row,
+    recorded,
 )
-from gateway.receipts.tables import (
-    TABLES,
-    AttemptRow,
-    GatewayBatchRow,
-    ReceiptRow,
-    ReturnedMemoRow,
-    SequenceRow,
-    WorkerHalfRow,
-)
+from gateway.receipts.statements import execute
+from gateway.receipts.tables import TABLES, ReturnedMemoRow, WorkerHalfRow
+from gateway.receipts.work import Committed, Due, Settle, StoreUnavailable, Work
 from gateway.request import Outcome
 
 FIRST_SEQ: Final = 1
-
-
-class StoreUnavailable(SealbidError):
-    """The database did not commit, or did not say so. The same work may be committed again."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(Reason.STORE_UNAVAILABLE, f"journal did not commit: {cause}")
-
-
-class Settle(Protocol):
-    """Books charges in the session it is given: it neither commits nor rolls back, and each request comes once."""
-
-    def __call__(self, session: Session, charges: Sequence[Charge]) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Returned:
-    """A half that came back with a memo this gateway could open."""
-
-    half_sha256: bytes
-    memo: Memo
-    sealed: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """One group. `orphans` are halves whose memo no key of ours opens: stored, confirmed, never charged."""
-
-    workers: Sequence[AttestedWorker] = ()
-    batches: Sequence[SignedHalves] = ()
-    returned: Sequence[Returned] = ()
-    orphans: frozenset[bytes] = frozenset()
-    outcomes: Sequence[Outcome] = ()
-    now: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
-    """What became durable. `kept` are halves (worker_id, half_sha256) that their workers may now forget."""
-
-    receipts: int
-    duplicates: int
-    kept: tuple[tuple[bytes, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
-    """Requests of an earlier process to recover now; `waiting` counts all of them, due or not."""
-
-    request_ids: tuple[bytes, ...]
-    waiting: int
-
-
-class JournalStore(Protocol):
-    """Where the journal's work becomes durable. Called from one thread.
-
-    `commit` and `recover` return after everything is on disk, apply it whole or not at all, and are idempotent: the
-    same again gives the same `kept` and no second receipt or charge. `due` only reads. All raise `StoreUnavailable`.
-    """
-
-    def commit(self, work: Work) -> Committed: ...
-
-    def due(self, before: int) -> Due: ...
-
-    def recover(self, request_id: bytes) -> Committed: ...
 
 
 class SQLJournalStore:
@@ -151,11 +79,11 @@ class SQLJournalStore:
             SealbidError: an outcome is malformed; nothing was applied.
         """
         with self._transaction() as session:
-            keep_workers(session, work.workers)
-            for batch in work.batches:
-                keep_halves(session, batch)
-            kept = self._keep_returned(session, work)
-            return self._apply(session, work.outcomes, work.batches, kept)
+            connection = session.connection()
+            keep_workers(connection, work.workers)
+            keep_batches(connection, work.batches)
+            keep_memos(connection, work.returned, work.now)
+            return self._apply(session, work.outcomes, work.batches, _returned(work))
 
     def due(self, before: int) -> Due:
         """Requests whose memos an earlier process made and whose first came back at or before `before`."""
@@ -175,10 +103,7 @@ class SQLJournalStore:
         try:
             with Session(self._engine) as session, session.begin():
                 yield session
-        except (IntegrityError, DataError):
-            raise
-        except DBAPIError as error:
-            # Whatever else a database says (full, locked, corrupt, gone) is not the fault of what was written.
+        except OperationalError as error:
             raise StoreUnavailable(type(error.orig).__name__) from None
 
     def _apply(
@@ -188,35 +113,21 @@ class SQLJournalStore:
         batches: Sequence[SignedHalves],
         kept: set[tuple[bytes, bytes]],
     ) -> Committed:
-        fresh = _unrecorded(session, outcomes)
-        self._record(session, fresh)
+        """Records the outcomes that have no receipt; what came late for a recorded one is settled as an orphan."""
+        connection = session.connection()
+        first: dict[bytes, Outcome] = {}
+        for outcome in outcomes:
+            first.setdefault(outcome.request_id, outcome)
+        before = recorded(connection, first)
+        fresh = [outcome for request_id, outcome in first.items() if request_id not in before]
+        self._record(session, fresh, {half.half: half for batch in batches for half in batch.halves})
+        forget_memos(connection, first)
+        late = [outcome for outcome in outcomes if outcome.request_id in before]
         return Committed(
             receipts=len(fresh),
             duplicates=len(outcomes) - len(fresh),
-            kept=tuple(sorted(kept | _joined(session, batches, outcomes))),
+            kept=tuple(sorted(kept | joined(connection, batches, fresh, late))),
         )
-
-    # What workers returned
-
-    def _keep_returned(self, session: Session, work: Work) -> set[tuple[bytes, bytes]]:
-        """Keeps memos of requests not recorded yet: the halves beside them are durable from here on."""
-        halves = {half.half_sha256: half for batch in work.batches for half in batch.halves}
-        fresh = {one.half_sha256: one for one in work.returned}
-        recorded = present(session, ReceiptRow, "request_id", [one.memo.request_id for one in fresh.values()])
-        known = present(session, ReturnedMemoRow, "half_sha256", list(fresh))
-        rows = [
-            {
-                "half_sha256": digest,
-                "request_id": one.memo.request_id,
-                "instance": one.memo.instance,
-                "arrived": work.now,
-                "memo": one.sealed,
-            }
-            for digest, one in fresh.items()
-            if digest not in known and one.memo.request_id not in recorded
-        ]
-        insert_rows(session, ReturnedMemoRow, rows)
-        return {(halves[digest].worker_id, digest) for digest in work.orphans | fresh.keys()}
 
     def _recovered(self, session: Session, request_id: bytes) -> list[Outcome]:
         """The outcome that all returned halves of a request add up to; nothing if none is left."""
@@ -229,85 +140,64 @@ class SQLJournalStore:
 
     # What becomes a receipt
 
-    def _record(self, session: Session, outcomes: Sequence[Outcome]) -> None:
+    def _record(self, session: Session, outcomes: Sequence[Outcome], signed: Mapping[bytes, NamedHalf]) -> None:
+        """`signed` are halves kept in this transaction already, by their bytes."""
         if not outcomes:
             return
-        first = self._advance(session, len(outcomes))
-        for start in range(0, len(outcomes), MAX_LEAVES):
-            self._issue(session, outcomes[start : start + MAX_LEAVES], first + start)
-        insert_rows(session, AttemptRow, [row for outcome in outcomes for row in attempt_rows(outcome)])
-        keep_unsigned(session, outcomes)
-        delete_returned(session, [outcome.request_id for outcome in outcomes])
-        self._charge(session, outcomes)
+        connection = session.connection()
+        done = [settled(outcome, signed) for outcome in outcomes]
+        first = self._advance(connection, len(done))
+        for start in range(0, len(done), MAX_LEAVES):
+            self._issue(connection, done[start : start + MAX_LEAVES], first + start)
+        execute(connection, statements.ADD_ATTEMPTS, [row for outcome in outcomes for row in attempt_rows(outcome)])
+        keep_unsigned(connection, [one.half for one in done if one.half is not None and one.half.half not in signed])
+        self._charge(session, done)
 
-    def _issue(self, session: Session, outcomes: Sequence[Outcome], first: int) -> None:
+    def _issue(self, connection: Connection, done: Sequence[Settled], first: int) -> None:
         """Signs one batch of halves, numbered from `first`, and keeps it with their receipts."""
-        halves = [
-            gateway_half(outcome, gateway_id=self._gateway_id, seq=first + i) for i, outcome in enumerate(outcomes)
-        ]
+        halves = [gateway_half(one, gateway_id=self._gateway_id, seq=first + i) for i, one in enumerate(done)]
         encoded = [half.encode() for half in halves]
-        leaves = b"".join(map(leaf_hash, encoded))
-        signed = sign_batch(self._key, GATEWAY_HALF, encoded)
-        batch = {"gateway_id": self._gateway_id, "batch": first, "cose": signed.cose, "leaves": leaves}
-        insert_rows(session, GatewayBatchRow, [batch])
-        pairs = zip(outcomes, halves, encoded, strict=True)
-        insert_rows(session, ReceiptRow, [receipt_row(outcome, half, data, first) for outcome, half, data in pairs])
+        leaves = [leaf_hash(data) for data in encoded]
+        signature = sign_leaves(self._key, GATEWAY_HALF, leaves)
+        execute(connection, statements.ADD_GATEWAY_BATCH, [(self._gateway_id, first, signature, b"".join(leaves))])
+        rows = [receipt_row(one, half, data, first) for one, half, data in zip(done, halves, encoded, strict=True)]
+        execute(connection, statements.ADD_RECEIPTS, rows)
 
-    def _advance(self, session: Session, count: int) -> int:
+    def _advance(self, connection: Connection, count: int) -> int:
         """The first of `count` numbers, taken in this transaction: a commit that fails leaves no gap."""
-        row = session.get(SequenceRow, self._gateway_id)
-        first = FIRST_SEQ if row is None else row.next_seq
-        if row is None:
-            insert_rows(session, SequenceRow, [{"gateway_id": self._gateway_id, "next_seq": first + count}])
-        else:
-            row.next_seq = first + count
-            session.add(row)
-            session.flush()
+        row = connection.exec_driver_sql(statements.NEXT_NUMBER, (self._gateway_id,)).first()
+        first: int = FIRST_SEQ if row is None else row[0]
+        execute(connection, statements.NUMBER, [(self._gateway_id, first + count)])
         return first
 
-    def _charge(self, session: Session, outcomes: Sequence[Outcome]) -> None:
-        charged = [outcome for outcome in outcomes if outcome.charge_nanos]
+    def _charge(self, session: Session, done: Sequence[Settled]) -> None:
+        charged = [one for one in done if one.outcome.charge_nanos]
         if not charged:
             return
-        answers = [answering(outcome) for outcome in charged]
-        providers = providers_of(session, {answer.keyset_id for answer in answers})
+        connection = session.connection()
+        providers = providers_of(connection, [one.attempt.keyset_id for one in charged])
         charges = [
             Charge(
-                request_id=outcome.request_id,
-                tenant=outcome.tenant,
-                provider_id=providers.get(answer.keyset_id, b""),
-                worker_id=answer.worker_id,
-                charge_nanos=outcome.charge_nanos,
-                time=int(outcome.ended.timestamp()),
+                request_id=one.outcome.request_id,
+                tenant=one.outcome.tenant,
+                provider_id=providers.get(one.attempt.keyset_id, b""),
+                worker_id=one.attempt.worker_id,
+                charge_nanos=one.outcome.charge_nanos,
+                time=int(one.outcome.ended.timestamp()),
             )
-            for outcome, answer in zip(charged, answers, strict=True)
+            for one in charged
         ]
-        add_totals(session, charges)
+        add_totals(connection, charges)
         self._settle(session, charges)
 
 
 _NAMES: Final = [str(table.__tablename__) for table in TABLES]
 
 
-def _unrecorded(session: Session, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The first outcome of each request that has no receipt. What came late for a recorded one is settled as orphan."""
-    first: dict[bytes, Outcome] = {}
-    for outcome in outcomes:
-        first.setdefault(outcome.request_id, outcome)
-    recorded = present(session, ReceiptRow, "request_id", list(first))
-    delete_returned(session, list(recorded))
-    return [outcome for request_id, outcome in first.items() if request_id not in recorded]
-
-
-def _joined(session: Session, batches: Sequence[SignedHalves], outcomes: Sequence[Outcome]) -> set[tuple[bytes, bytes]]:
-    """Signed halves whose request is recorded now, be it because they came or because the outcome did."""
-    dispatches = {half.dispatch_sha256 for batch in batches for half in batch.halves}
-    dispatches |= {attempt.dispatch_sha256 for outcome in outcomes for attempt in outcome.attempts}
-    if not dispatches:
+def _returned(work: Work) -> set[tuple[bytes, bytes]]:
+    """Halves that came back: durable now, with their memo or, as orphans, without one that could ever be charged."""
+    digests = work.orphans | {one.half_sha256 for one in work.returned}
+    if not digests:
         return set()
-    rows = session.exec(
-        select(col(WorkerHalfRow.worker_id), col(WorkerHalfRow.half_sha256))
-        .join(AttemptRow, col(AttemptRow.dispatch_sha256) == col(WorkerHalfRow.dispatch_sha256))
-        .where(col(WorkerHalfRow.dispatch_sha256).in_(dispatches), col(WorkerHalfRow.batch_sha256) != b"")
-    )
-    return set(rows)
+    halves = (half for batch in work.batches for half in batch.halves)
+    return {(half.worker_id, half.half_sha256) for half in halves if half.half_sha256 in digests}

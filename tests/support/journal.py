@@ -3,6 +3,8 @@
 
 import hashlib
 import itertools
+import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -22,11 +24,14 @@ from attestation.tlog.merkle import leaf_hash
 from gateway.receipts.arrival import HalfArrival
 from gateway.receipts.database import open_reader, open_writer
 from gateway.receipts.desk import Desk
+from gateway.receipts.inbox import Inbox, Outbox
 from gateway.receipts.issue import Charge
 from gateway.receipts.journal import Journal
 from gateway.receipts.memo import MemoKey
 from gateway.receipts.reader import JournalReader
-from gateway.receipts.store import Committed, Due, JournalStore, SQLJournalStore, StoreUnavailable, Work
+from gateway.receipts.store import SQLJournalStore
+from gateway.receipts.work import Committed, Due, JournalStore, StoreUnavailable, Work
+from gateway.receipts.writer import GaveUp, Writer, serve
 from gateway.request import Attempt, Ending, Outcome
 from tests.support.attested import attested_for_tests
 
@@ -221,6 +226,36 @@ class Counts:
         self.events[event] = self.events.get(event, 0) + count
 
 
+class WriterThread:
+    """A journal's writer on a thread, over the same pipes as its process: its store can be made to fail."""
+
+    def __init__(self, make: Callable[[Inbox, Outbox], Writer]) -> None:
+        read, self.inbox = os.pipe()
+        self.outbox, write = os.pipe()
+        self._thread = threading.Thread(target=self._run, args=(make, read, write), name="journal", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _run(make: Callable[[Inbox, Outbox], Writer], read: int, write: int) -> None:
+        inbox, outbox = Inbox(read), Outbox(write)
+        try:
+            serve(inbox, outbox.send, make(inbox, outbox), gather_seconds=0)
+        except GaveUp:
+            pass
+        finally:
+            os.close(write)
+            os.close(read)
+
+    def kill(self) -> None:
+        """A thread cannot be killed; no test asks for it."""
+        raise AssertionError("the writer thread did not end by itself")
+
+    def wait(self, seconds: float) -> int | None:
+        """0 once it ended."""
+        self._thread.join(seconds)
+        return None if self._thread.is_alive() else 0
+
+
 class GatewayProcess:
     """One life of a gateway's journal over a database file; a new one over the same file is the restarted gateway."""
 
@@ -242,26 +277,30 @@ class GatewayProcess:
         sql.create()
         self.engine = engine
         self.store = FailingStore(sql)
+        self._grace_seconds = grace_seconds
         self.journal = Journal(
-            store=self.store,
-            memo_key=MEMO_KEY,
-            clock=lambda: self.now,
-            kept=self._kept,
-            metrics=self.metrics,
-            capacity=capacity,
-            gather_seconds=0,
-            grace_seconds=grace_seconds,
+            launch=lambda: WriterThread(self._writer), kept=self._kept, metrics=self.metrics, capacity=capacity
         )
         self.desk = Desk(journal=self.journal, memo_key=MEMO_KEY, instance=self.instance)
         self.reading = open_reader(path)
         self.reader = JournalReader(engine=self.reading, gateway_key=LOGGED_GATEWAY)
+
+    def _writer(self, inbox: Inbox, outbox: Outbox) -> Writer:
+        return Writer(
+            store=self.store,
+            memo_key=MEMO_KEY,
+            clock=lambda: self.now,
+            send=outbox.send,
+            pause=inbox.pause,
+            grace_seconds=self._grace_seconds,
+        )
 
     def _kept(self, kept: Mapping[bytes, Sequence[bytes]]) -> None:
         for worker_id, digests in kept.items():
             self.kept.setdefault(worker_id, set()).update(digests)
 
     async def __aenter__(self) -> "GatewayProcess":
-        self.journal.start()
+        await self.journal.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:

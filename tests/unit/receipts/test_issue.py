@@ -8,7 +8,7 @@ import pytest
 
 from attestation.errors import Malformed
 from attestation.sealing.halves import WorkerHalf, WorkerStatus, worker_half_digest
-from gateway.receipts.issue import Recovered, answering, charge_for, charge_nanos, gateway_half, recover
+from gateway.receipts.issue import Recovered, charge_for, charge_nanos, gateway_half, recover, settled
 from gateway.receipts.memo import Memo
 from gateway.request import Attempt, Ending, Outcome
 from tests.support.journal import NOW, SigningWorker, digest, failed_first, outcome
@@ -64,7 +64,7 @@ def test_the_gateways_half_names_the_answering_attempt_and_all_dispatches() -> N
     one, two = WORKER.attempt(1, price_nanos=10), WORKER.attempt(2, price_nanos=20)
     half = WORKER.half(one)
     done = outcome([one, failed_first(two)], half, charge_nanos=10)
-    made = gateway_half(done, gateway_id=digest("gateway"), seq=7)
+    made = gateway_half(settled(done, {}), gateway_id=digest("gateway"), seq=7)
     assert made.award_sha256 == one.award_sha256
     assert made.price_nanos == 10
     assert made.dispatches == (one.dispatch_sha256, two.dispatch_sha256)
@@ -75,9 +75,9 @@ def test_the_gateways_half_names_the_answering_attempt_and_all_dispatches() -> N
 def test_an_outcome_must_fit_together() -> None:
     """Without an attempt, or with a half of none of them, there is nothing to sign."""
     with pytest.raises(Malformed):
-        answering(outcome([], None))
+        settled(outcome([], None), {})
     with pytest.raises(Malformed):
-        answering(outcome([WORKER.attempt()], WORKER.half(WORKER.attempt())))
+        settled(outcome([WORKER.attempt()], WORKER.half(WORKER.attempt())), {})
 
 
 def memo_of(attempts: list[Attempt], like: Outcome) -> Memo:
