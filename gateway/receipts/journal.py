@@ -3,7 +3,7 @@
 
     gateway process                                  writer process (gateway.receipts.writer)
     record(outcome) ─┐
-    admit(worker)   ─┼─▶ unsettled ─▶ pipe ─▶ gather (100 ms) ─▶ verify halves ─▶ one transaction
+    admit(worker)   ─┼─▶ unsettled ─▶ pipe ─▶ gather (20-100 ms) ─▶ verify halves ─▶ one transaction
     halves(arrival) ─┘       ▲                                                       │
     kept(halves) ◀───────────┴──────────────── report ◀──────────────────────────────┘  fails: the same group again
 
@@ -85,6 +85,11 @@ class Journal:
     def overloaded(self) -> bool:
         """True while nothing new should be admitted: too much is not durable yet, or the store does not commit."""
         return self._failing or len(self._unsettled) >= self._capacity or self._held >= MAX_HELD_BYTES
+
+    @property
+    def unsettled(self) -> int:
+        """How many items were handed over and are not known to be durable."""
+        return len(self._unsettled)
 
     async def start(self) -> None:
         """Starts the writer and returns when it may write. Raises `SettingsError` when it cannot."""

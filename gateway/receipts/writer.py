@@ -26,10 +26,12 @@ from gateway.request import Outcome
 
 _LOG = logging.getLogger("sealbid.gateway.journal")
 
-GATHER_SECONDS: Final = 0.1
+GATHER_SECONDS: Final = (0.02, 0.1)
+"""How long to let items arrive after the first: while few do, and under load, when a group has its cost to share."""
 GRACE_SECONDS: Final = 10.0
 """How long all workers of a request an earlier process left have to return its halves before it is settled."""
 GROUP: Final = 1024
+_FEW: Final = 4
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _POLL_SECONDS: Final = 1.0
 
@@ -38,22 +40,28 @@ class GaveUp(Exception):
     """The store kept failing after the gateway had gone."""
 
 
-def serve(inbox: Inbox, send: Callable[[Answer], None], writer: "Writer", *, gather_seconds: float) -> None:
+def serve(
+    inbox: Inbox, send: Callable[[Answer], None], writer: "Writer", *, gather_seconds: tuple[float, float]
+) -> None:
     """Writes until the gateway closes. Raises `GaveUp`."""
     send(Ready())
+    written = 0
     while not inbox.ended:
         inbox.wait(_POLL_SECONDS if writer.waiting else None)
-        inbox.gather(gather_seconds)
-        _round(inbox, writer)
+        inbox.gather(gather_seconds[written > _FEW])
+        written = _round(inbox, writer)
 
 
-def _round(inbox: Inbox, writer: "Writer") -> None:
-    """All that has arrived. Its items live no longer than this call: a resting writer holds nothing of any request."""
+def _round(inbox: Inbox, writer: "Writer") -> int:
+    """Writes what has arrived, and says how much. Its items live no longer than this call: a resting writer holds
+    nothing of any request.
+    """
     items = inbox.take()
     for start in range(0, len(items), GROUP):
         writer.write(items[start : start + GROUP])
     if writer.waiting:
         writer.recover()
+    return len(items)
 
 
 class Writer:

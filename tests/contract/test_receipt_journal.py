@@ -239,7 +239,7 @@ async def test_nothing_of_a_request_stays_in_memory(tmp_path: Path) -> None:
         await process.settled()  # the group of the first may still be on the journal's stack
         gc.collect()
         assert [one for one in gc.get_objects() if isinstance(one, Outcome)] == []
-        assert not process.journal._unsettled
+        assert process.journal.unsettled == 0
 
 
 async def test_a_request_without_a_worker_leaves_a_whole_receipt(tmp_path: Path) -> None:

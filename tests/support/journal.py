@@ -239,7 +239,7 @@ class WriterThread:
     def _run(make: Callable[[Inbox, Outbox], Writer], read: int, write: int) -> None:
         inbox, outbox = Inbox(read), Outbox(write)
         try:
-            serve(inbox, outbox.send, make(inbox, outbox), gather_seconds=0)
+            serve(inbox, outbox.send, make(inbox, outbox), gather_seconds=(0, 0))
         except GaveUp:
             pass
         finally:
