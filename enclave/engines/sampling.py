@@ -4,9 +4,9 @@
     logprob(i)   log-softmax of the raw logits in float64, whatever the temperature
     greedy       the greatest logit; of equals the least token
     sampled      order tokens by logit falling, then by token rising; keep the first top_k (all, if 0)
-                 w(i) = exp((logit(i) - greatest) / temperature) in float64, summed in that order
-                 u    = (first 8 bytes, big-endian, of SHA-256("sealbid/sample/1" || u64 seed || u64 offset)) >> 11, over 2^53
-                 take the first token whose running sum is above u times the whole sum
+             w(i) = exp((logit(i) - greatest) / temperature) in float64, summed in that order
+             u    = (first 8 bytes, big-endian, of SHA-256("sealbid/sample/1" || u64 seed || u64 offset)) >> 11, by 2^53
+             take the first token whose running sum is above u times the whole sum
 
 The draw depends on nothing but seed and offset, so a stream begun again gives the same tokens. Logits that are not
 finite are the engine's failure: no token is chosen from them.
