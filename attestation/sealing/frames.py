@@ -75,10 +75,13 @@ def padded_frames(length: int, quantum: int) -> tuple[int, ...]:
 class FrameSealer:
     """Seals the frames of one direction in order and keeps their transcript."""
 
-    __slots__ = ("_commit", "_ended", "_index", "_keys", "_transcript")
+    __slots__ = ("_commit", "_ended", "_index", "_keys", "_later", "_transcript", "_unhashed")
 
-    def __init__(self, keys: FrameKeys) -> None:
+    def __init__(self, keys: FrameKeys, *, later: bool = False) -> None:
+        """`later` leaves hashing until `transcript` is asked for, so that the frames can leave first; it keeps them."""
         self._keys = keys
+        self._later = later
+        self._unhashed: list[tuple[bytes, bytes | memoryview]] = []
         self._index = 0
         self._ended = False
         self._transcript = sha256(keys.transcript_prefix)
@@ -94,9 +97,9 @@ class FrameSealer:
         self._index += 1
         self._ended = final
         if kind is not FrameKind.TRAILER:
-            self._transcript.update(sha256(frame).digest())
-        if kind is FrameKind.DATA:
-            self._commit.update(data)
+            self._unhashed.append((frame, data if kind is FrameKind.DATA else b""))
+        if not self._later:
+            self._hash()
         return frame
 
     def message(self, data: bytes, quantum: int, *, final: bool) -> list[bytes]:
@@ -111,7 +114,14 @@ class FrameSealer:
 
     def transcript(self) -> Transcript:
         """The transcript of the frames sealed so far."""
+        self._hash()
         return Transcript(ct_sha256=self._transcript.digest(), commit=self._commit.digest())
+
+    def _hash(self) -> None:
+        for frame, data in self._unhashed:
+            self._transcript.update(sha256(frame).digest())
+            self._commit.update(data)
+        self._unhashed.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

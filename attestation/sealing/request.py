@@ -39,8 +39,13 @@ class SealedRequest:
 
     header: Header
     frames: tuple[bytes, ...]
-    transcript: Transcript
+    sealer: FrameSealer = field(repr=False)
     cek: bytes = field(repr=False)
+
+    @property
+    def transcript(self) -> Transcript:
+        """What the worker's half must say of the request. Hashed when first asked for: no frame waits for it."""
+        return self.sealer.transcript()
 
     @property
     def header_bytes(self) -> bytes:
@@ -62,9 +67,9 @@ def seal_request(limits: RequestLimits, plaintext: bytes, *, entropy: Entropy) -
     """Seals `plaintext` under a fresh content key. The limits cannot be changed afterwards."""
     cek, request_id, salt = entropy(CEK_BYTES), entropy(REQUEST_ID_BYTES), entropy(SALT_BYTES)
     header = Header(request_id=request_id, limits=limits, salt=salt, cek_commit=cek_commit(cek, request_id, salt))
-    sealer = FrameSealer(request_keys(cek, header.digest))
+    sealer = FrameSealer(request_keys(cek, header.digest), later=True)
     frames = tuple(sealer.message(plaintext, limits.req_quantum, final=True))
-    return SealedRequest(header=header, frames=frames, transcript=sealer.transcript(), cek=cek)
+    return SealedRequest(header=header, frames=frames, sealer=sealer, cek=cek)
 
 
 class RequestOpener:

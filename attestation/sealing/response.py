@@ -11,6 +11,7 @@ worker's half rides inside as the last frame: it cannot be withheld from whoever
 `frames` refuses: another order of frames, a status that does not fit them, and a half that is not about this call.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -112,7 +113,7 @@ class Expected:
     worker_id: bytes
     keyset_id: bytes
     header: Header
-    request: Transcript
+    request: Callable[[], Transcript]
 
 
 class ResponseOpener:
@@ -198,13 +199,13 @@ class ResponseOpener:
         self._status = status
 
     def _check_half(self, half: WorkerHalf, dispatch_sha256: bytes) -> None:
-        response = self._opener.transcript()
+        request, response = self._expected.request(), self._opener.transcript()
         _same(half, "worker_id", self._expected.worker_id)
         _same(half, "keyset_id", self._expected.keyset_id)
         _same(half, "dispatch_sha256", dispatch_sha256)
         _same(half, "header_sha256", self._expected.header.digest)
-        _same(half, "req_ct", self._expected.request.ct_sha256)
-        _same(half, "req_commit", self._expected.request.commit)
+        _same(half, "req_ct", request.ct_sha256)
+        _same(half, "req_commit", request.commit)
         _same(half, "resp_ct", response.ct_sha256)
         _same(half, "resp_commit", response.commit)
         if half.status is not self._status:

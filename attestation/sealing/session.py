@@ -293,7 +293,7 @@ class SenderSession:
             worker_id=self.key.worker_id,
             keyset_id=self.key.keyset_id,
             header=request.header,
-            request=request.transcript,
+            request=request.sealer.transcript,
         )
         return ResponseOpener(keys, expected=expected, max_bytes=max_bytes)
 

@@ -196,6 +196,8 @@ class WorkerPool:
         except WorkerFailed as failure:
             exchange.fail(failure)
             raise
+        # Hashing what was sent waits until it is on its way, and is done before the half that must repeat it is back.
+        self._loop.call_soon(order.request.sealer.transcript)
         return exchange
 
     # What links and exchanges report
