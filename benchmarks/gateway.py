@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the gateway adds: a client calling a plain server directly, and the same client through gateway and sealed worker.
+"""What the gateway adds: a client calling a plain server directly, and the same through gateway and sealed worker.
 
 Both targets are visited in turn within every round, so that a noisy machine is noisy for both; medians over the rounds.
 CPU is what the processes themselves used (user and system) per request; `sealed` counts gateway and worker together.
@@ -118,9 +118,7 @@ def sealed_deployment(root: Path) -> Iterator[Target]:
     try:
         asyncio.run(until_ready(deployment, workers=1))
         pids = (deployment.processes.pid("gateway"), deployment.processes.pid("alder"))
-        yield Target(
-            address=deployment.gateway, key=deployment.key("acme"), processes=tuple(map(psutil.Process, pids))
-        )
+        yield Target(address=deployment.gateway, key=deployment.key("acme"), processes=tuple(map(psutil.Process, pids)))
     finally:
         deployment.processes.stop_all()
 

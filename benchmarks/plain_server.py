@@ -34,7 +34,7 @@ async def serve(address: str) -> None:
         return encode_response(request, spec, engine.run(decode_inputs(request, spec)))
 
     server = grpc.aio.server(options=OPTIONS)
-    handlers = {"ModelInfer": grpc.unary_unary_rpc_method_handler(infer)}
+    handlers: dict[str, Any] = {"ModelInfer": grpc.unary_unary_rpc_method_handler(infer)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     server.add_insecure_port(address)
     await server.start()
