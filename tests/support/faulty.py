@@ -7,8 +7,8 @@ Functions of the product are wrapped before the command runs; passing a stage as
 it is there it is taken away and the process whose id it holds gets SIGKILL, be it this one or its peer, so that both
 can be killed at moments only one of them knows. `armed` writes such a file. Stages, and who passes them:
 
-    gateway  award, first-response-frame, trailer, journal     worker  session, first-request-frame,
-                                                                       last-request-frame, execution
+    gateway  award, trailer, journal
+    worker   session, first-request-frame, last-request-frame, execution, first-response-frame
 """
 
 import os
@@ -20,9 +20,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
+from sealbid_wire.worker.v1 import worker_pb2 as pb
+
 FAULT_DIR: Final = "TEST_FAULT_DIR"
-GATEWAY_STAGES: Final = ("award", "first-response-frame", "trailer", "journal")
-WORKER_STAGES: Final = ("session", "first-request-frame", "last-request-frame", "execution")
+GATEWAY_STAGES: Final = ("award", "trailer", "journal")
+WORKER_STAGES: Final = ("session", "first-request-frame", "last-request-frame", "execution", "first-response-frame")
 GRACE_SECONDS: Final = 1.0
 """How long a restarted gateway waits for halves of several workers, shortened so that tests need not wait."""
 
@@ -48,13 +50,20 @@ def fault_gateway(passed: Callable[[str], None]) -> None:
     """Wraps the gateway's stages."""
     from gateway.dispatch.exchange import Exchange
     from gateway.market.service import Market
-    from gateway.receipts.journal import Journal
-    from gateway.receipts.store import SQLJournalStore
+    from gateway.receipts import process
 
-    defaults: Any = Journal.__init__.__kwdefaults__
-    defaults["grace_seconds"] = GRACE_SECONDS
+    process.MODULE = "tests.support.faulty"
     _after(Market, "award", lambda *_, **__: passed("award"))
-    _after(Exchange, "receive", lambda *_, final: passed("trailer" if final else "first-response-frame"))
+    _after(Exchange, "receive", lambda *_, final: passed("trailer") if final else None)
+
+
+def fault_journal(passed: Callable[[str], None]) -> None:
+    """Wraps the stage of the gateway that its journal's writer passes, a process the gateway starts."""
+    from gateway.receipts.store import SQLJournalStore
+    from gateway.receipts.writer import Writer
+
+    defaults: Any = Writer.__init__.__kwdefaults__
+    defaults["grace_seconds"] = GRACE_SECONDS
     _before(SQLJournalStore, "commit", lambda _, work: passed("journal") if work.outcomes else None)
 
 
@@ -63,7 +72,9 @@ def fault_worker(passed: Callable[[str], None]) -> None:
     from attestation.sealing.request import RequestOpener
     from attestation.sealing.suite import HPKEKeyPair
     from enclave.engines.onnxruntime import ONNXRuntimeEngine
+    from enclave.link import Link
 
+    _between_answers(Link, passed)
     _after(HPKEKeyPair, "open", lambda *_: passed("session"))
     _after(RequestOpener, "feed", lambda _, __, final: passed("last-request-frame" if final else "first-request-frame"))
     _before(ONNXRuntimeEngine, "run", lambda *_, **__: passed("execution"))
@@ -115,6 +126,23 @@ def _before(owner: Any, name: str, first: Callable[..., object]) -> None:
     setattr(owner, name, wrapped)
 
 
+def _between_answers(link: Any, passed: Callable[[str], None]) -> None:
+    """Passes `first-response-frame` when a message with response frames is written and more of them are to come."""
+    genuine = link.next
+    written: dict[int, bool] = {}
+
+    async def give(self: Any) -> Any:
+        if written.pop(id(self), False):
+            passed("first-response-frame")
+        data = await genuine(self)
+        if data is not None:
+            frame = pb.LinkResponse.FromString(data).frame
+            written[id(self)] = frame.WhichOneof("kind") == "answer" and not frame.answer.final
+        return data
+
+    link.next = give
+
+
 def main() -> None:
     """Wraps the process the arguments name and runs it."""
     from sealbid.__main__ import main as command
@@ -124,6 +152,11 @@ def main() -> None:
         fault_gateway(passed)
     elif sys.argv[1] == "worker":
         fault_worker(passed)
+    elif sys.argv[1] == "--state-dir":
+        from gateway.receipts.process import main as write
+
+        fault_journal(passed)
+        sys.exit(write())
     command()
 
 

@@ -115,20 +115,7 @@ def tap_worker(folder: Path) -> None:
     from enclave.engines.onnxruntime import ONNXRuntimeEngine
     from enclave.link import Link
 
-    incoming, outgoing = _recorders(folder)
-
-    def receive(link: Any, frame: pb.GatewayFrame, *, genuine: Callable[..., None] = Link.receive) -> None:
-        incoming.add(pb.LinkRequest(frame=frame).SerializeToString())
-        genuine(link, frame)
-
-    async def give(link: Any, *, genuine: Callable[..., Any] = Link.next) -> Any:
-        frame = await genuine(link)
-        if frame is not None:
-            outgoing.add(pb.LinkResponse(frame=frame).SerializeToString())
-        return frame
-
-    wrapped: Any = Link
-    wrapped.receive, wrapped.next = receive, give
+    _tap_link(Link, folder, lambda frame: pb.LinkRequest(frame=frame).SerializeToString())
     if os.environ.get(BATCHES):
         _tap_batches(ONNXRuntimeEngine, folder)
 
@@ -137,20 +124,26 @@ def tap_gateway(folder: Path) -> None:
     """Wraps the gateway's links."""
     from gateway.dispatch.link import Link
 
-    incoming, outgoing = _recorders(folder)
+    _tap_link(Link, folder, bytes)
 
-    def receive(link: Any, data: bytes, *, genuine: Callable[..., None] = Link.receive) -> None:
-        incoming.add(data)
-        genuine(link, data)
 
-    async def give(link: Any, *, genuine: Callable[..., Any] = Link.next) -> Any:
-        data = await genuine(link)
+def _tap_link(link: Any, folder: Path, serialized: Callable[[Any], bytes]) -> None:
+    """Records what a link takes (`serialized` gives its bytes) and the bytes it gives."""
+    incoming = Recorder(folder / f"{os.getpid()}-in.frames")
+    outgoing = Recorder(folder / f"{os.getpid()}-out.frames")
+    receive, give = link.receive, link.next
+
+    def tapped_receive(self: Any, message: Any) -> None:
+        incoming.add(serialized(message))
+        receive(self, message)
+
+    async def tapped_give(self: Any) -> Any:
+        data = await give(self)
         if data is not None:
             outgoing.add(data)
         return data
 
-    wrapped: Any = Link
-    wrapped.receive, wrapped.next = receive, give
+    link.receive, link.next = tapped_receive, tapped_give
 
 
 def batches(folder: Path) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
@@ -158,10 +151,6 @@ def batches(folder: Path) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
     for path in sorted(folder.glob("batch-*.npz")):
         with np.load(path) as arrays:
             yield {name: arrays[name] for name in arrays.files}
-
-
-def _recorders(folder: Path) -> tuple[Recorder, Recorder]:
-    return Recorder(folder / f"{os.getpid()}-in.frames"), Recorder(folder / f"{os.getpid()}-out.frames")
 
 
 def _tap_batches(engine: Any, folder: Path) -> None:
