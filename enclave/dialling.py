@@ -7,7 +7,7 @@ that ends is dialled again after a wait that doubles up to half a minute, with t
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -67,13 +67,13 @@ class Dialler:
             call: grpc.aio.StreamStreamCall[bytes, pb.AttachResponse] = attach()
             link = Link(gateway=gateway, worker=self._worker, limits=self._limits, clock=self._clock, dialled=True)
 
-            async def read() -> pb.GatewayFrame | None:
+            async def read() -> Iterable[pb.GatewayFrame] | None:
                 nonlocal spoken
                 response = await call.read()
                 if not isinstance(response, pb.AttachResponse):
                     return None
                 spoken = True
-                return response.frame
+                return response.frames
 
             self._worker.metrics.links.add("worker")
             try:

@@ -12,7 +12,7 @@ read all have limits, and reading pauses while the gateway does not read.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -23,7 +23,7 @@ from sealbid_wire.worker.v1 import worker_pb2 as pb
 
 from attestation.codec.labels import labelled_sha256
 from attestation.errors import Malformed, NotGenuine, Reason, SealbidError, SealingError
-from attestation.rpc.duplex import in_parts, run_both
+from attestation.rpc.duplex import in_parts, run_both, together
 from attestation.sealing.grant import GrantedTransport
 from attestation.sealing.halves import WorkerStatus
 from attestation.sealing.header import MAX_FRAME_BYTES
@@ -110,7 +110,7 @@ class Link:
         """
         while not self._closed:
             if self._out:
-                data = self._out.popleft()
+                data = together(self._out)
                 self._queued -= len(data)
                 if not self.congested:
                     self._roomy.set()
@@ -148,7 +148,7 @@ class Link:
     def announce_draining(self) -> None:
         """Says that no new calls are taken."""
         message = pb.LinkResponse()
-        message.frame.draining.SetInParent()
+        message.frames.add().draining.SetInParent()
         self._send(message)
 
     def answer(self, call_id: int, frames: Sequence[bytes], *, final: bool) -> None:
@@ -158,7 +158,7 @@ class Link:
         parts = in_parts(frames)
         for index, part in enumerate(parts, start=1):
             message = pb.LinkResponse()
-            answer = message.frame.answer  # filled in place: handing a message to another would copy every frame
+            answer = message.frames.add().answer  # filled in place: handing a message to another would copy every frame
             answer.call_id = call_id
             answer.frames.extend(part)
             answer.final = final and index == len(parts)
@@ -168,7 +168,7 @@ class Link:
         """Says that a call ended before anything could be sealed for it."""
         self._forget(call_id)
         message = pb.LinkResponse()
-        failed = message.frame.call_failed
+        failed = message.frames.add().call_failed
         failed.call_id = call_id
         failed.signed_error = signed_error
         failed.reason = reason.value
@@ -189,8 +189,9 @@ class Link:
     def _speak(self) -> None:
         self._spoken = True
         message = pb.LinkResponse()
-        message.frame.hello.worker_id = self._worker.custody.worker_id
-        message.frame.hello.models.extend(map(_model, self._worker.models.values()))
+        hello = message.frames.add().hello
+        hello.worker_id = self._worker.custody.worker_id
+        hello.models.extend(map(_model, self._worker.models.values()))
         self._send(message)
 
     def _begin(self, message: pb.Call) -> None:
@@ -291,7 +292,7 @@ class _Line:
 async def pump(
     link: Link,
     *,
-    read: Callable[[], Awaitable[pb.GatewayFrame | None]],
+    read: Callable[[], Awaitable[Iterable[pb.GatewayFrame] | None]],
     write: Callable[[bytes], Awaitable[None]],
 ) -> None:
     """Moves frames both ways until either side ends; closes the link. `read` gives None at the end.
@@ -301,8 +302,9 @@ async def pump(
     """
 
     async def incoming() -> None:
-        while (frame := await read()) is not None:
-            link.receive(frame)
+        while (frames := await read()) is not None:
+            for frame in frames:
+                link.receive(frame)
             if link.congested:
                 await link.room()
 
@@ -338,7 +340,7 @@ def _half_batch(halves: Sequence[Half], *, with_memo: bool) -> pb.LinkResponse:
     if root is None:
         raise ValueError("half is delivered before its batch is signed")
     message = pb.LinkResponse()
-    batch = message.frame.half_batch
+    batch = message.frames.add().half_batch
     batch.root_signature = root.signature
     batch.leaves.extend(root.leaves)
     for half in halves:

@@ -6,7 +6,7 @@ protocol is told the reason code and nothing else.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -56,9 +56,9 @@ class LinkService:
         self._worker.metrics.links.add("gateway")
         link = Link(gateway=gateway, worker=self._worker, limits=self._limits, clock=self._clock, dialled=False)
 
-        async def read() -> pb.GatewayFrame | None:
+        async def read() -> Iterable[pb.GatewayFrame] | None:
             request: object = await context.read()
-            return request.frame if isinstance(request, pb.LinkRequest) else None
+            return request.frames if isinstance(request, pb.LinkRequest) else None
 
         try:
             await pump(link, read=read, write=context.write)

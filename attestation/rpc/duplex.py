@@ -2,11 +2,15 @@
 """What both ends of a worker link share: directions end together, frames are cut into messages (docs/spec.md, 11)."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 PART_BYTES: Final = 2 << 20
 """Frames of one message; receivers take messages of 8 MiB at least."""
+
+TOGETHER_BYTES: Final = 256 << 10
+"""Messages that wait are sent as one up to this size: beyond it copying costs more than another write."""
 
 
 async def run_both(
@@ -23,6 +27,23 @@ async def run_both(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def together(waiting: deque[bytes]) -> bytes:
+    """Takes the first waiting message and those behind it that fit `TOGETHER_BYTES` with it, as one message.
+
+    Every link message is `repeated frames`, and serialized messages of that form add up by concatenation. Under load
+    this is most of what a link costs: a write and a wake-up for many calls, not for each.
+    """
+    first = waiting.popleft()
+    size = len(first)
+    if not waiting or size + len(waiting[0]) > TOGETHER_BYTES:
+        return first
+    taken = [first]
+    while waiting and size + len(waiting[0]) <= TOGETHER_BYTES:
+        size += len(waiting[0])
+        taken.append(waiting.popleft())
+    return b"".join(taken)
 
 
 def in_parts(frames: Sequence[bytes]) -> list[list[bytes]]:

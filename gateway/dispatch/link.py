@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from sealbid_wire.worker.v1 import worker_pb2 as pb
 
 from attestation.errors import Malformed, NotGenuine, Reason
-from attestation.rpc.duplex import in_parts, run_both
+from attestation.rpc.duplex import in_parts, run_both, together
 from gateway.dispatch.catalog import MAX_MODELS, ServedModel, read_model
 from gateway.dispatch.exchange import Exchange
 from gateway.dispatch.sessions import ControlSession
@@ -109,7 +109,7 @@ class Link:
         exchange.call_id = next(self._calls)
         first, *rest = in_parts(frames)
         message_out = pb.LinkRequest()
-        call = message_out.frame.call
+        call = message_out.frames.add().call
         call.call_id = exchange.call_id
         call.header = header
         call.session_id = session.session_id
@@ -128,15 +128,16 @@ class Link:
         self._send(message_out)
         for index, part in enumerate(rest, start=1):
             more = pb.LinkRequest()
-            more.frame.call_frames.call_id = exchange.call_id
-            more.frame.call_frames.frames.extend(part)
-            more.frame.call_frames.final = index == len(rest)
+            following = more.frames.add().call_frames
+            following.call_id = exchange.call_id
+            following.frames.extend(part)
+            following.final = index == len(rest)
             self._send(more)
 
     def cancel(self, call_id: int) -> None:
         """Tells the worker to end a call early."""
         message = pb.LinkRequest()
-        message.frame.cancel.call_id = call_id
+        message.frames.add().cancel.call_id = call_id
         self._send(message)
 
     def forget(self, call_id: int) -> None:
@@ -148,7 +149,7 @@ class Link:
         self._unkept = max(0, self._unkept - len(digests))
         for start in range(0, len(digests), _KEPT_PER_MESSAGE):
             message = pb.LinkRequest()
-            message.frame.halves_kept.half_sha256.extend(digests[start : start + _KEPT_PER_MESSAGE])
+            message.frames.add().halves_kept.half_sha256.extend(digests[start : start + _KEPT_PER_MESSAGE])
             self._send(message)
 
     def receive(self, data: bytes) -> None:
@@ -158,9 +159,13 @@ class Link:
             Malformed, NotGenuine: the link must end; its calls end with it.
         """
         try:
-            frame = pb.LinkResponse.FromString(data).frame
+            frames = pb.LinkResponse.FromString(data).frames
         except DecodeError:
             raise Malformed("link message does not parse") from None
+        for frame in frames:
+            self._take(frame)
+
+    def _take(self, frame: pb.WorkerFrame) -> None:
         kind = frame.WhichOneof("kind")
         if (kind == "hello") == self._greeted:
             raise Malformed(f"link frame is {kind or 'of no known kind'}, want one hello and that first")
@@ -187,7 +192,7 @@ class Link:
                 return None
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
-        data = self._out.popleft()
+        data = together(self._out)
         self._queued -= len(data)
         return data
 
@@ -210,7 +215,7 @@ class Link:
     def _speak(self) -> None:
         self._spoken = True
         message = pb.LinkRequest()
-        message.frame.hello.gateway_id = self._gateway_id
+        message.frames.add().hello.gateway_id = self._gateway_id
         self._send(message)
 
     def _greet(self, hello: pb.WorkerHello) -> None:

@@ -43,11 +43,11 @@ FIELDS = ("header", "session_id", "wrap", "dispatch", "dispatch_tag", "info", "c
 
 async def outputs(link: Link) -> list[pb.WorkerFrame]:
     """What the worker has to say now."""
-    found = []
+    found: list[pb.WorkerFrame] = []
     while link._out:
         data = await link.next()
         assert data is not None
-        found.append(pb.LinkResponse.FromString(data).frame)
+        found.extend(pb.LinkResponse.FromString(data).frames)
     return found
 
 
@@ -95,7 +95,7 @@ def test_one_flipped_bit_anywhere_in_a_call_is_refused_by_name(field: str, at: i
             assert await outputs(link) == []
             data = await link.next()
             assert data is not None
-            sent.take(pb.LinkResponse.FromString(data).frame.answer)
+            sent.take(pb.LinkResponse.FromString(data).frames[0].answer)
             assert (await sent.answer()).half.seq == 1
             link.close()
 

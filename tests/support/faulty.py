@@ -136,8 +136,8 @@ def _between_answers(link: Any, passed: Callable[[str], None]) -> None:
             passed("first-response-frame")
         data = await genuine(self)
         if data is not None:
-            frame = pb.LinkResponse.FromString(data).frame
-            written[id(self)] = frame.WhichOneof("kind") == "answer" and not frame.answer.final
+            answers = [frame.answer for frame in pb.LinkResponse.FromString(data).frames if frame.HasField("answer")]
+            written[id(self)] = any(not answer.final for answer in answers)
         return data
 
     link.next = give

@@ -6,7 +6,7 @@ It does what a gateway does and, where a test asks, what one must not do: every 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -176,11 +176,12 @@ class PeerLink:
         elif kind == "draining":
             self.draining.set()
 
-    async def run(self, read: Callable[[], Awaitable[pb.WorkerFrame | None]]) -> None:
+    async def run(self, read: Callable[[], Awaitable[Iterable[pb.WorkerFrame] | None]]) -> None:
         """Takes frames until the worker ends the link."""
         try:
-            while (frame := await read()) is not None:
-                self.take(frame)
+            while (frames := await read()) is not None:
+                for frame in frames:
+                    self.take(frame)
         except grpc.aio.AioRpcError as error:
             self.ended.set_result(error.code())
         finally:
@@ -292,16 +293,16 @@ async def dialled_by_gateway(peer: GatewayPeer) -> AsyncIterator[PeerLink]:
         call = worker_pb2_grpc.WorkerServiceStub(channel).Link()
 
         async def write(frame: pb.GatewayFrame) -> None:
-            await call.write(pb.LinkRequest(frame=frame))
+            await call.write(pb.LinkRequest(frames=[frame]))
 
-        async def read() -> pb.WorkerFrame | None:
+        async def read() -> Iterable[pb.WorkerFrame] | None:
             response = await call.read()
             if response is grpc.aio.EOF:
                 code = await call.code()
                 if code is not grpc.StatusCode.OK:
                     link.ended.set_result(code)
                 return None
-            return cast("pb.LinkResponse", response).frame
+            return cast("pb.LinkResponse", response).frames
 
         link = PeerLink(peer, write)
         task = asyncio.ensure_future(link.run(read))
@@ -328,11 +329,11 @@ async def dialled_by_worker(peer: GatewayPeer) -> AsyncIterator[PeerLink]:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "one link is enough")
 
             async def write(frame: pb.GatewayFrame) -> None:
-                await context.write(pb.AttachResponse(frame=frame))
+                await context.write(pb.AttachResponse(frames=[frame]))
 
-            async def read() -> pb.WorkerFrame | None:
+            async def read() -> Iterable[pb.WorkerFrame] | None:
                 request = await context.read()
-                return None if request is grpc.aio.EOF else request.frame
+                return None if request is grpc.aio.EOF else request.frames
 
             link = PeerLink(peer, write)
             opened.set_result(link)

@@ -3,7 +3,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -186,7 +186,7 @@ class ScriptedWorker:
 
     async def _read(self, read: Any, transport: GrantedTransport) -> None:
         parts: dict[int, pb.Call] = {}
-        while (frame := await read()) is not None:
+        async for frame in _frames(read):
             kind = frame.WhichOneof("kind")
             if kind == "call":
                 parts[frame.call.call_id] = frame.call
@@ -236,6 +236,12 @@ def _incoming(call: pb.Call) -> IncomingCall:
     )
 
 
+async def _frames(read: Any) -> AsyncIterator[pb.GatewayFrame]:
+    while (frames := await read()) is not None:
+        for frame in frames:
+            yield frame
+
+
 @asynccontextmanager
 async def listening(worker: ScriptedWorker, gateway: Gateway) -> AsyncIterator[None]:
     """The worker serves; the gateway's client dials it."""
@@ -243,11 +249,11 @@ async def listening(worker: ScriptedWorker, gateway: Gateway) -> AsyncIterator[N
     class Service(worker_pb2_grpc.WorkerServiceServicer):
         @override
         async def Link(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
-            async def read() -> pb.GatewayFrame | None:
+            async def read() -> Iterable[pb.GatewayFrame] | None:
                 request = await context.read()
-                return request.frame if isinstance(request, pb.LinkRequest) else None
+                return request.frames if isinstance(request, pb.LinkRequest) else None
 
-            await worker.run(read, lambda frame: context.write(pb.LinkResponse(frame=frame)), gateway)
+            await worker.run(read, lambda frame: context.write(pb.LinkResponse(frames=[frame])), gateway)
 
     server = grpc.aio.server(options=server_options())
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(Service(), server)
@@ -273,12 +279,12 @@ async def dialling(worker: ScriptedWorker, gateway: Gateway) -> AsyncIterator[No
             async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options) as channel:
                 call = worker_pb2_grpc.GatewayServiceStub(channel).Attach()
 
-                async def read(call: Any = call) -> pb.GatewayFrame | None:
+                async def read(call: Any = call) -> Iterable[pb.GatewayFrame] | None:
                     response = await call.read()
-                    return response.frame if isinstance(response, pb.AttachResponse) else None
+                    return response.frames if isinstance(response, pb.AttachResponse) else None
 
                 async def write(frame: pb.WorkerFrame, call: Any = call) -> None:
-                    await call.write(pb.AttachRequest(frame=frame))
+                    await call.write(pb.AttachRequest(frames=[frame]))
 
                 try:
                     await worker.run(read, write, gateway)

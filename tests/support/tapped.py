@@ -53,12 +53,12 @@ def sealed_frames(messages: list[bytes], *, outgoing: bool) -> dict[int, list[by
     frames: dict[int, list[bytes]] = {}
     for message in messages:
         if outgoing:
-            sent = pb.LinkRequest.FromString(message).frame
-            for part in (sent.call, sent.call_frames):
-                frames.setdefault(part.call_id, []).extend(part.frames)
+            for sent in pb.LinkRequest.FromString(message).frames:
+                for part in (sent.call, sent.call_frames):
+                    frames.setdefault(part.call_id, []).extend(part.frames)
         else:
-            answer = pb.LinkResponse.FromString(message).frame.answer
-            frames.setdefault(answer.call_id, []).extend(answer.frames)
+            for given in pb.LinkResponse.FromString(message).frames:
+                frames.setdefault(given.answer.call_id, []).extend(given.answer.frames)
     return {call_id: parts for call_id, parts in frames.items() if parts}
 
 
@@ -115,7 +115,7 @@ def tap_worker(folder: Path) -> None:
     from enclave.engines.onnxruntime import ONNXRuntimeEngine
     from enclave.link import Link
 
-    _tap_link(Link, folder, lambda frame: pb.LinkRequest(frame=frame).SerializeToString())
+    _tap_link(Link, folder, lambda frame: pb.LinkRequest(frames=[frame]).SerializeToString())
     if os.environ.get(BATCHES):
         _tap_batches(ONNXRuntimeEngine, folder)
 

@@ -5,6 +5,7 @@ import asyncio
 import base64
 import logging
 import os
+from collections import deque
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -16,6 +17,7 @@ from sealbid_wire.worker.v1 import worker_pb2 as pb
 from typing_extensions import override
 
 from attestation.errors import Malformed, NotGenuine, Reason
+from attestation.rpc.duplex import TOGETHER_BYTES, together
 from attestation.sealing.halves import WorkerStatus
 from attestation.sealing.header import Method
 from enclave.engines.interface import Cancellation, Engine, EngineError, TokenStream
@@ -34,15 +36,16 @@ class Wire:
     def __init__(self, place: Workplace, *, limits: LinkLimits = LINK_LIMITS) -> None:
         self.peer = GatewayPeer(place)
         self.link = Link(gateway=self.peer.known, worker=place.worker, limits=limits, clock=place.clock, dialled=False)
-        self.to_worker: asyncio.Queue[pb.GatewayFrame | None] = asyncio.Queue()
+        self.to_worker: asyncio.Queue[list[pb.GatewayFrame] | None] = asyncio.Queue()
         self.reads = asyncio.Event()
         self.reads.set()
-        self.gateway = PeerLink(self.peer, self.to_worker.put)
+        self.gateway = PeerLink(self.peer, lambda frame: self.to_worker.put([frame]))
         self.task = asyncio.ensure_future(pump(self.link, read=self.to_worker.get, write=self._write))
 
     async def _write(self, data: bytes) -> None:
         await self.reads.wait()
-        self.gateway.take(pb.LinkResponse.FromString(data).frame)
+        for frame in pb.LinkResponse.FromString(data).frames:
+            self.gateway.take(frame)
 
     async def end(self) -> None:
         """The gateway hangs up."""
@@ -108,7 +111,7 @@ async def test_requests_may_hold_so_much_memory(place: Workplace) -> None:
     sent.call.final = False
     await wire.gateway.send(sent)
     more = pb.CallFrames(call_id=sent.call.call_id, frames=frames[1:], final=True)
-    await wire.to_worker.put(pb.GatewayFrame(call_frames=more))
+    await wire.to_worker.put([pb.GatewayFrame(call_frames=more)])
     assert (await sent.failure()).reason == Reason.WORKER_OVERLOADED
     assert (await (await wire.gateway.call()).answer()).half.seq == 1
     await wire.end()
@@ -191,7 +194,7 @@ async def test_what_breaks_the_protocol_ends_the_link(
     wire = Wire(place)
     hello = pb.GatewayFrame(hello=pb.GatewayHello(gateway_id=wire.peer.gateway_id))
     for frame in frames:
-        await wire.to_worker.put(hello if frame is None else frame)
+        await wire.to_worker.put([hello if frame is None else frame])
     with pytest.raises(error):
         async with asyncio.timeout(SECONDS):
             await wire.task
@@ -206,7 +209,7 @@ async def test_frames_for_calls_that_are_over_are_dropped(place: Workplace) -> N
         pb.GatewayFrame(call_frames=pb.CallFrames(call_id=77, frames=[b"x"], final=True)),
         pb.GatewayFrame(halves_kept=pb.HalvesKept(half_sha256=[b"short", bytes(32)])),
     ):
-        await wire.to_worker.put(frame)
+        await wire.to_worker.put([frame])
     assert (await (await wire.gateway.call()).answer()).status is WorkerStatus.OK
     await wire.end()
 
@@ -260,3 +263,20 @@ async def test_a_failing_engine_says_so_inside_the_seal_and_no_log_holds_the_pay
     shown = "\n".join(str(record.__dict__) for record in caplog.records) + str(answer.error)
     for form in (str(marker), marker.hex(), base64.b64encode(marker).decode()):
         assert form not in shown
+
+
+def test_messages_that_wait_travel_together_up_to_a_size() -> None:
+    """Waiting messages become one that holds their frames in order; a large one goes alone, unjoined and uncopied."""
+
+    def message(call_id: int, size: int) -> bytes:
+        answer = pb.Answer(call_id=call_id, frames=[bytes(size)])
+        return pb.LinkResponse(frames=[pb.WorkerFrame(answer=answer)]).SerializeToString()
+
+    small = [message(number, 100) for number in range(5)]
+    large = message(5, TOGETHER_BYTES)
+    waiting = deque([*small, large, *small])
+    first = pb.LinkResponse.FromString(together(waiting))
+    assert [frame.answer.call_id for frame in first.frames] == [0, 1, 2, 3, 4]
+    assert together(waiting) is large
+    assert together(waiting) == b"".join(small)
+    assert not waiting

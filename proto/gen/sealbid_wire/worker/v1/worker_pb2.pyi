@@ -24,19 +24,19 @@ class LinkRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    FRAME_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def frame(self) -> Global___GatewayFrame:
-        """Required. The frame."""
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___GatewayFrame]:
+        """Required. Frames in order; what waits to be sent travels together."""
 
     def __init__(
         self,
         *,
-        frame: Global___GatewayFrame | None = ...,
+        frames: _abc.Iterable[Global___GatewayFrame] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -48,19 +48,19 @@ class LinkResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    FRAME_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def frame(self) -> Global___WorkerFrame:
-        """Required. The frame."""
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerFrame]:
+        """Required. Frames in order; what waits to be sent travels together."""
 
     def __init__(
         self,
         *,
-        frame: Global___WorkerFrame | None = ...,
+        frames: _abc.Iterable[Global___WorkerFrame] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -72,19 +72,19 @@ class AttachRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    FRAME_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def frame(self) -> Global___WorkerFrame:
-        """Required. The frame."""
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerFrame]:
+        """Required. Frames in order; what waits to be sent travels together."""
 
     def __init__(
         self,
         *,
-        frame: Global___WorkerFrame | None = ...,
+        frames: _abc.Iterable[Global___WorkerFrame] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,19 +96,19 @@ class AttachResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    FRAME_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def frame(self) -> Global___GatewayFrame:
-        """Required. The frame."""
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___GatewayFrame]:
+        """Required. Frames in order; what waits to be sent travels together."""
 
     def __init__(
         self,
         *,
-        frame: Global___GatewayFrame | None = ...,
+        frames: _abc.Iterable[Global___GatewayFrame] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
