@@ -145,8 +145,21 @@ def started(deployment: E2EDeployment, *, workers: int | None = None) -> Iterato
 
 
 def wait_ready(deployment: Deployment, *, workers: int) -> None:
-    """Waits until so many workers have an offer in the book and every model is ready."""
+    """Waits until so many workers have an offer in the book and a link by which a request can reach them."""
     asyncio.run(until_ready(deployment, workers=workers))
+    linked = eventually(lambda: linked_workers(deployment), lambda count: count >= workers)
+    assert linked >= workers, f"{linked} workers are linked, want {workers}"
+
+
+def linked_workers(deployment: Deployment) -> int:
+    """How many workers the gateway counts as linked; 0 while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{deployment.metrics}/metrics", timeout=10) as answer:
+            shown = answer.read().decode()
+    except OSError:
+        return 0
+    lines = [line for line in shown.splitlines() if line.startswith("sealbid_gateway_workers{")]
+    return sum(int(float(line.split()[-1])) for line in lines)
 
 
 def wait_serving(deployment: Deployment, name: str, address: str) -> None:
