@@ -48,6 +48,7 @@ BIG = np.random.default_rng(5).random((1, 750_000), np.float32)
 """Three MiB each way: several frames, and more than one message of a link."""
 DEADLINE = 20.0
 WINNER = "alder"
+PATIENCE = 20
 STAGES = (
     "award",
     "session",
@@ -209,7 +210,7 @@ def _strike(theatre: Theatre, stage: str, victim: str) -> "Struck":
     if stage == "session":
         theatre.restart(WINNER)  # so that the next request to it is the first on its session
     theatre.arm(stage, victim)
-    while True:
+    for _ in range(PATIENCE):
         before, began = _account(theatre), time.monotonic()
         try:
             answered, code = _infer(theatre), grpc.StatusCode.OK
@@ -220,6 +221,7 @@ def _strike(theatre: Theatre, stage: str, victim: str) -> "Struck":
         if not eventually(theatre.armed, lambda waiting: not waiting, seconds=0.5):
             return Struck(before=before, answered=answered, code=code, seconds=seconds)
         assert code is grpc.StatusCode.OK
+    raise AssertionError(f"no request passed {stage}")
 
 
 @dataclass(frozen=True, kw_only=True)
