@@ -37,7 +37,7 @@ from attestation.rpc.status import DETAILS_KEY
 from enclave.models.catalog import find_model
 from sealbid.demo.deployment import Deployment, ModelPlan, Plan, WorkerPlan
 from sealbid.demo.processes import Processes, Running, free_port
-from sealbid.demo.readiness import until_ready, until_serving
+from sealbid.demo.readiness import until_ready
 from tests.support.tree import ROOT
 
 POLICY: Final = ROOT / "manifests" / "policies" / "development.toml"
@@ -160,11 +160,6 @@ def linked_workers(deployment: Deployment) -> int:
         return 0
     lines = [line for line in shown.splitlines() if line.startswith("sealbid_gateway_workers{")]
     return sum(int(float(line.split()[-1])) for line in lines)
-
-
-def wait_serving(deployment: Deployment, name: str, address: str) -> None:
-    """Waits for a process's health service."""
-    asyncio.run(until_serving(deployment, name, address))
 
 
 def eventually(read: Callable[[], T], accept: Callable[[T], bool], *, seconds: float = WAIT_SECONDS) -> T:

@@ -4,7 +4,6 @@
     python -m tests.support.tapped worker serve --config worker.toml        TEST_TAP_DIR says where to
 
     PID-in.frames, PID-out.frames    link messages below TLS, each u32 length || bytes, in order
-    batch-NNNNNN.npz                 inputs of each batch an engine ran, in order, if TEST_TAP_BATCHES is set
 
 The product has no hook for this: the functions that parse and give link messages are wrapped before the command runs.
 """
@@ -13,17 +12,14 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from sealbid_wire.worker.v1 import worker_pb2 as pb
 
 TAP_DIR: Final = "TEST_TAP_DIR"
-BATCHES: Final = "TEST_TAP_BATCHES"
 _CHUNK: Final = 1 << 16
 
 
@@ -111,13 +107,10 @@ def _copy(source: socket.socket, sink: socket.socket, kept: bytearray) -> None:
 
 
 def tap_worker(folder: Path) -> None:
-    """Wraps the worker's links and, if asked, its engines."""
-    from enclave.engines.onnxruntime import ONNXRuntimeEngine
+    """Wraps the worker's links."""
     from enclave.link import Link
 
     _tap_link(Link, folder, lambda frame: pb.LinkRequest(frames=[frame]).SerializeToString())
-    if os.environ.get(BATCHES):
-        _tap_batches(ONNXRuntimeEngine, folder)
 
 
 def tap_gateway(folder: Path) -> None:
@@ -144,25 +137,6 @@ def _tap_link(link: Any, folder: Path, serialized: Callable[[Any], bytes]) -> No
         return data
 
     link.receive, link.next = tapped_receive, tapped_give
-
-
-def batches(folder: Path) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    """The inputs of every batch run so far, oldest first."""
-    for path in sorted(folder.glob("batch-*.npz")):
-        with np.load(path) as arrays:
-            yield {name: arrays[name] for name in arrays.files}
-
-
-def _tap_batches(engine: Any, folder: Path) -> None:
-    numbers, genuine = count(), engine.run
-
-    def run(self: Any, batch: Any, **options: Any) -> Any:
-        path = folder / f"batch-{next(numbers):06}.npz"
-        np.savez(path.with_suffix(".part.npz"), **batch)
-        path.with_suffix(".part.npz").rename(path)
-        return genuine(self, batch, **options)
-
-    engine.run = run
 
 
 def main() -> None:
