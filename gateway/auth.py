@@ -54,7 +54,7 @@ class Authenticator:
         scheme, _, secret = str(sent[0]).partition(" ")
         credential = self._keys.find(secret) if len(sent) == 1 and scheme == "Bearer" else None
         if credential is None:
-            raise Unauthenticated("credential is unknown, want one bearer key of this gateway")
+            raise Unauthenticated("credential", "unknown", "one bearer key of this gateway")
         return credential
 
     def _by_certificate(self, context: Caller) -> Credential:
@@ -62,7 +62,7 @@ class Authenticator:
             return self._by_spki[peer_spki(context)]
         except (NotGenuine, KeyError):
             want = "authorization: Bearer <key> or a known certificate"
-            raise Unauthenticated(f"credential is missing, want {want}") from None
+            raise Unauthenticated("credential", "missing", want) from None
 
 
 def new_key(tenant: str, roles: Sequence[str], *, entropy: Callable[[int], bytes] = os.urandom) -> tuple[str, str]:

@@ -27,8 +27,9 @@ class GatewayError(SealbidError):
 class Unauthenticated(GatewayError):
     """No credential, or none this gateway knows."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(Reason.UNAUTHENTICATED, message)
+    def __init__(self, field: str, got: str, want: str) -> None:
+        detail = {"field": field, "got": got, "want": want}
+        super().__init__(Reason.UNAUTHENTICATED, f"{field} is {got}, want {want}", detail)
 
 
 class Denied(GatewayError):

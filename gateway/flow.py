@@ -194,8 +194,9 @@ class InferenceFlow:
         wanted = bounds.default_deadline_seconds if arrival.seconds_left is None else arrival.seconds_left
         seconds = min(wanted, bounds.max_deadline_seconds)
         if seconds * 1000 < bounds.min_deadline_milliseconds:
-            want = f"at least {bounds.min_deadline_milliseconds} ms"
-            raise DeadlineTooShort(Reason.DEADLINE_TOO_SHORT, f"deadline is {seconds * 1000:.1f} ms, want {want}")
+            got, want = f"{seconds * 1000:.1f} ms", f"at least {bounds.min_deadline_milliseconds} ms"
+            detail = {"field": "deadline", "got": got, "want": want}
+            raise DeadlineTooShort(Reason.DEADLINE_TOO_SHORT, f"deadline is {got}, want {want}", detail)
         asked = self._catalog.admit(arrival.payload, arrival.method)
         return Call(
             tenant=arrival.tenant,
