@@ -3,8 +3,8 @@
 
 import sys
 
-from benchmarks import auction, gateway
+from benchmarks import auction, gateway, journal
 
-for title, benchmark in (("Auction", auction), ("Gateway", gateway)):
+for title, benchmark in (("Auction", auction), ("Journal", journal), ("Gateway", gateway)):
     sys.stdout.write(f"\n{title}\n")
     benchmark.main()
