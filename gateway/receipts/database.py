@@ -2,38 +2,36 @@
 """The journal's database: SQLite in WAL mode with synchronous=FULL, so that a commit that returned survives power loss.
 
 One process writes: a second one would hand out the same sequence numbers. The lock is the operating system's and ends
-with the process, however that ends. Statement parameters are kept out of every error text.
+with the process, however that ends.
 """
 
 import fcntl
 import logging
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Engine
 
 from attestation.errors import SettingsError
+from attestation.sqlite import open_sqlite, writing
 
 _LOG: Final = logging.getLogger("sealbid.gateway.journal")
-_BUSY_SECONDS: Final = 10.0
 _LOCK_POLL_SECONDS: Final = 0.05
-_READER_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL")
-_WRITER_PRAGMAS: Final = (*_READER_PRAGMAS, "cache_size=-65536", "wal_autocheckpoint=8192")
+_WRITER_PRAGMAS: Final = ("cache_size=-65536", "wal_autocheckpoint=8192")
 """Keys are digests, so every group touches pages all over: they stay in memory, and are copied back seldom."""
 
 
 def open_writer(path: Path) -> Engine:
     """The engine of the one writing process; transactions take the write lock when they begin."""
     path.touch(mode=0o600, exist_ok=True)
-    return _engine(path, "BEGIN IMMEDIATE", _WRITER_PRAGMAS)
+    return writing(open_sqlite(path, pragmas=_WRITER_PRAGMAS))
 
 
 def open_reader(path: Path) -> Engine:
     """An engine for readers, which neither wait for the writer nor hold it up."""
-    return _engine(path, "BEGIN", _READER_PRAGMAS)
+    return open_sqlite(path)
 
 
 class WriterLock:
@@ -64,24 +62,3 @@ class WriterLock:
         except BlockingIOError:
             return False
         return True
-
-
-def _engine(path: Path, begin: str, pragmas: Sequence[str]) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        hide_parameters=True,
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
-    )
-
-    def connected(connection: Any, _record: object) -> None:
-        # The driver's own transactions begin too late, at the first write; `begin` below opens them.
-        connection.isolation_level = None
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
-
-    def started(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", started)
-    return engine
