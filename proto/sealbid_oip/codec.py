@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sealbid_oip.datatypes import BYTES, DATATYPES
 from sealbid_oip.errors import OIPError, OIPReason
+from sealbid_oip.framing import varint
 from sealbid_oip.messages import InferTensorContents, ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from sealbid_oip.parameters import ParameterValue, to_parameter
 from sealbid_oip.spec import MAX_RANK, MAX_TENSORS, ModelSpec, TensorSpec
@@ -187,7 +188,7 @@ def append_stream_parameters(response: bytes, parameters: Mapping[str, Parameter
 
 def wrap_stream_response(response: bytes) -> bytes:
     """A serialized ModelStreamInferResponse around a serialized ModelInferResponse."""
-    return b"\x12" + _varint(len(response)) + response
+    return b"\x12" + varint(len(response)) + response
 
 
 def stream_error(message: str) -> bytes:
@@ -208,15 +209,6 @@ def parse_response(data: bytes, *, max_bytes: int = MAX_RESPONSE_BYTES) -> Model
         return ModelInferResponse.FromString(data)
     except DecodeError:
         raise OIPError(OIPReason.MALFORMED, field="response", got="not protobuf", want="a ModelInferResponse") from None
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
 
 
 def _output(name: str, described: Mapping[str, TensorSpec], outputs: Arrays) -> tuple[TensorSpec, Array]:

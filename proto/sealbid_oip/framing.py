@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream of messages as bytes: each serialized message follows its length as a big-endian u32.
+"""Where one message ends among others: lengths as protobuf's varints, and as the big-endian u32 of a stream.
 
-This is the form in which the answers of ModelStreamInfer are sealed; frames of the sealed protocol may cut it anywhere.
+The latter is the form in which the answers of ModelStreamInfer are sealed; frames of the sealed protocol may
+cut it anywhere.
 """
 
 from sealbid_oip.errors import OIPError, OIPReason
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+def varint(value: int) -> bytes:
+    """A number, not below zero, as protobuf writes it: seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def prefix_message(message: bytes) -> bytes:

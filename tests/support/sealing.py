@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.binding import Keyset, Profile, SuiteID
+from attestation.errors import Reason, SealingError
 from attestation.identity import gateway_id_of
 from attestation.sealing.grant import GrantedTransport
 from attestation.sealing.halves import WorkerStatus
@@ -285,3 +287,8 @@ def receive(sent: Sent, frames: list[bytes]) -> bytes:
     for index, frame in enumerate(frames):
         sent.wrapped.opener.feed(frame, index == len(frames) - 1)
     return sent.wrapped.opener.finish(dispatch_sha256=sent.dispatch_sha256).data
+
+
+def reason_of(raised: pytest.ExceptionInfo[SealingError]) -> Reason:
+    """The reason a refusal names."""
+    return raised.value.reason

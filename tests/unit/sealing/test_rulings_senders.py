@@ -23,25 +23,8 @@ from tests.support.sealing import (
     RecordingGuard,
     WorkerSide,
     attested,
+    reason_of,
 )
-
-
-@pytest.fixture
-def worker() -> WorkerSide:
-    """A worker with suite 2 keys, which are the quicker."""
-    return WorkerSide()
-
-
-@pytest.fixture
-def gateway(worker: WorkerSide) -> GatewaySide:
-    """A gateway with a granted transport to it."""
-    return GatewaySide(worker)
-
-
-def reason_of(raised: pytest.ExceptionInfo[SealingError]) -> Reason:
-    """The reason a refusal names."""
-    return raised.value.reason
-
 
 # ---- 10: a clone of a sender -----------------------------------------------------------------------------------------
 
