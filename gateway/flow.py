@@ -44,7 +44,9 @@ _REASONS: Final = {
     WorkerStatus.OVERLOADED: Reason.WORKER_OVERLOADED,
     WorkerStatus.DEADLINE: Reason.DEADLINE_EXCEEDED,
     WorkerStatus.CANCELLED: Reason.WORKER_FAILED,
+    WorkerStatus.INVALID: Reason.WORKER_FAILED,
 }
+"""What a worker's own word for its failure counts as; INVALID is here for one that does not say what is invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,9 +281,10 @@ class InferenceFlow:
             return
         journey.half = reply.half
         reason, message = reply.error or (Reason.WORKER_FAILED.value, f"worker ended with {reply.status.name}")
-        if reply.status is WorkerStatus.INVALID:
-            self._conclude(journey, Ending.REFUSED, reason)
-            raise worker_refusal(reason, message)
+        refusal = worker_refusal(reason, message) if reply.status is WorkerStatus.INVALID else None
+        if refusal is not None:
+            self._conclude(journey, Ending.REFUSED, refusal.reason)
+            raise refusal
         raise WorkerFailed(_REASONS[reply.status], message, before_first_byte=not journey.released)
 
     def _failed(self, journey: _Journey, awarded: Awarded, failure: WorkerFailed) -> None:
@@ -330,6 +333,7 @@ class InferenceFlow:
         if exchange is None or not journey.attempts:
             return
         exchange.cancel()
+        journey.reservation.hold()
         task = asyncio.get_running_loop().create_task(self._conclude_abandoned(journey, exchange))
         self._abandoned.add(task)
         task.add_done_callback(self._abandoned.discard)
@@ -339,7 +343,10 @@ class InferenceFlow:
             journey.half = (await exchange.answer()).half
         except WorkerFailed as failure:
             journey.attempts[-1] = replace(journey.attempts[-1], reason=failure.reason.value)
-        self._conclude(journey, Ending.FAILED, "CANCELLED", by_caller=True)
+        try:
+            self._conclude(journey, Ending.FAILED, "CANCELLED", by_caller=True)
+        finally:
+            journey.reservation.release()
 
     def _outcome(
         self, journey: _Journey, ending: Ending, attempts: tuple[Attempt, ...], *, by_caller: bool = False
@@ -365,9 +372,12 @@ class InferenceFlow:
         """Only the answering worker is paid, or one whose caller went away while it worked."""
         if journey.half is None or not (ending is Ending.ANSWERED or by_caller):
             return 0
+        half, attempt = WorkerHalf.decode(journey.half), journey.attempts[-1]
+        if half.dispatch_sha256 != attempt.dispatch_sha256:
+            return 0  # of an earlier attempt, whose failure was its own, whatever its half says
         return charge_for(
-            WorkerHalf.decode(journey.half),
-            attempt=journey.attempts[-1],
+            half,
+            attempt=attempt,
             wu_cap=journey.call.wu_cap,
             max_total_nanos=journey.call.limits.max_total_nanos,
             by_caller=by_caller,

@@ -30,6 +30,7 @@ class Reservation:
     """One admitted request's hold on its tenant's budget."""
 
     ceiling_nanos: int = 0
+    held: bool = False
     _usage: _Usage = field(repr=False)
 
     def reserve(self, ceiling_nanos: int) -> None:
@@ -46,8 +47,17 @@ class Reservation:
         usage.reserved_nanos += ceiling_nanos
 
     def charge(self, nanos: int) -> None:
-        """Counts what the request cost, also when that is known only after it was let go."""
+        """Counts what the request cost."""
         self._usage.spent_nanos += nanos
+
+    def hold(self) -> None:
+        """Keeps the hold past the request's end until `release`, because what it cost will be known only later."""
+        self.held = True
+
+    def release(self) -> None:
+        """Lets go of what is held. Once is enough."""
+        self._usage.reserved_nanos -= self.ceiling_nanos
+        self.ceiling_nanos = 0
 
 
 class Quota:
@@ -85,7 +95,8 @@ class Quota:
             yield reservation
         finally:
             usage.running -= 1
-            usage.reserved_nanos -= reservation.ceiling_nanos
+            if not reservation.held:
+                reservation.release()
 
     def _usage_of(self, tenant: str) -> _Usage:
         usage = self._usage.get(tenant)

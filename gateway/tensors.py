@@ -22,7 +22,7 @@ from attestation.errors import Reason
 from attestation.offer import Tier
 from attestation.sealing.header import Method
 from gateway.config import Model
-from gateway.errors import GatewayError, InvalidRequest, NoCapacity, WorkerFailed
+from gateway.errors import InvalidRequest, NoCapacity
 from gateway.market.intent import MAX_TOTAL_NANOS
 from gateway.request import Limits
 
@@ -108,15 +108,16 @@ def invalid(error: OIPError) -> InvalidRequest:
     return InvalidRequest(Reason(error.reason.value), error.field, error.got, error.want)
 
 
-def worker_refusal(reason: str, message: str) -> GatewayError:
-    """The error of a worker that opened the request and would not run it; its words come from an attested worker."""
-    known = reason in Reason.__members__
-    code = Reason(reason) if known else Reason.WORKER_FAILED
+def worker_refusal(reason: str, message: str) -> InvalidRequest | None:
+    """The error of a worker that opened the request and would not run it; its words come from an attested worker.
+
+    None where it does not say what is wrong with the request: then it is the worker that failed.
+    """
     field, _, rest = message.partition(" is ")
     got, _, want = rest.partition(", want ")
-    if known and got and want:
-        return InvalidRequest(code, field, got, want)
-    return WorkerFailed(code, message)
+    if reason in Reason.__members__ and got and want:
+        return InvalidRequest(Reason(reason), field, got, want)
+    return None
 
 
 def _check_method(spec: ModelSpec, method: Method) -> None:

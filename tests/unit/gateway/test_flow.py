@@ -105,6 +105,18 @@ async def test_a_request_the_worker_refuses_is_the_callers_fault_and_not_tried_a
     assert outcome.half is not None
 
 
+async def test_a_worker_that_refuses_without_saying_why_has_failed_and_the_request_ends_once() -> None:
+    """INVALID in made-up words leads to another worker; one outcome, one charge, and no word of it becomes a label."""
+    for error in (("MADE_UP", "x is 1, want 2"), ("TENSOR_SHAPE", "no")):
+        played = scene(Act(status=WorkerStatus.INVALID, error=error), Act())
+        answer = await played.flow.unary(arrival())
+        assert (answer.attempts, answer.charge_nanos) == (2, 300)
+        (outcome,) = played.desk.outcomes
+        assert (outcome.ending, outcome.charge_nanos) == (Ending.ANSWERED, 300)
+        reasons = {sample.labels.get("reason") for metric in played.metrics.collect() for sample in metric.samples}
+        assert reasons == {None, "OK", Reason.WORKER_FAILED.value}
+
+
 async def test_no_eligible_offer_names_the_counted_reasons() -> None:
     """A price cap nobody meets is a refusal with counts; nothing is recorded or charged."""
     played = scene()
@@ -191,6 +203,40 @@ async def test_a_caller_that_goes_away_stops_the_work_and_pays_for_what_was_done
     (outcome,) = played.desk.outcomes
     assert (outcome.ending, outcome.charge_nanos) == (Ending.FAILED, 50)
     assert set(played.free_slots().values()) == {4}
+
+
+async def test_leaving_pays_nobody_for_an_attempt_that_had_failed_before() -> None:
+    """A worker that calls its own failure CANCELLED is not paid for it when the caller leaves its successor."""
+    failed = Act(status=WorkerStatus.CANCELLED, error=("MADE_UP", "no"), units=1000)
+    played = scene(failed, Act(hang=True, failure=lost()))
+    task = asyncio.get_running_loop().create_task(played.flow.unary(arrival()))
+    for _ in range(10):  # turns of the loop until the request is in the second worker's hands
+        await asyncio.sleep(0)
+    assert len(played.pool.exchanges) == 2
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await played.flow.drain()
+    (outcome,) = played.desk.outcomes
+    assert (outcome.ending, outcome.charge_nanos) == (Ending.FAILED, 0)
+
+
+async def test_a_budget_stays_reserved_until_it_is_known_what_a_left_request_cost() -> None:
+    """Leaving one request after the other does not buy more than the budget: each holds its ceiling to its end."""
+    played = scene(Act(hang=True), tenant=Tenant(budget_nanos=2000))
+    task = asyncio.get_running_loop().create_task(played.flow.unary(arrival()))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)  # the request ends here; what it cost is recorded a turn later
+    assert task.done()
+    assert played.desk.outcomes == []
+    with pytest.raises(BudgetExceeded):
+        await played.flow.unary(arrival())
+    await played.flow.drain()
+    assert played.desk.outcomes[0].charge_nanos == 200
+    played.pool.acts.append(Act())
+    assert (await played.flow.unary(arrival(sealbid_max_total_nanos=1800))).charge_nanos == 200
 
 
 async def test_a_stream_passes_its_bytes_on_and_is_charged_at_its_end() -> None:
