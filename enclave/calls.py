@@ -108,6 +108,7 @@ class Call:
         self._desk = desk
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
+        self._executing = False
         self._stopped: WorkerStatus | None = None
         self._over = False
         self._units = 0
@@ -147,10 +148,11 @@ class Call:
         if self._over or self._stopped is not None:
             return
         self._stopped = status
-        if self._task is not None:
-            self._task.cancel()
-        else:
+        if self._task is None:
             self.reject(Reason.DEADLINE_EXCEEDED if status is WorkerStatus.DEADLINE else Reason.WORKER_FAILED)
+        elif self._executing:
+            self._task.cancel()
+        # A task cancelled before its first step never runs, and the call would never end; that step looks for itself.
 
     def reject(self, reason: Reason) -> None:
         """Ends a call that has not run yet, without a half. Ignored once it runs."""
@@ -164,6 +166,10 @@ class Call:
 
     async def _execute(self) -> None:
         """The root of the call's task: whatever happens in it becomes a status."""
+        if self._stopped is not None:
+            self._end_with_error(self._stopped, *_STOPPED[self._stopped])
+            return
+        self._executing = True
         try:
             frames = await self._unary() if self._method is Method.INFER else await self._stream()
         except asyncio.CancelledError:

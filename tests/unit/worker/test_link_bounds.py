@@ -214,6 +214,21 @@ async def test_frames_for_calls_that_are_over_are_dropped(place: Workplace) -> N
     await wire.end()
 
 
+async def test_a_call_cancelled_in_the_message_that_brought_it_ends_like_any_other(place: Workplace) -> None:
+    """It has an answer with a half, and gives its slot back: a gateway cannot use up a worker by cancelling at once."""
+    wire = Wire(place)
+    await wire.gateway.greet()
+    sent = wire.peer.prepare()
+    wire.gateway.sent[sent.call.call_id] = sent
+    cancel = pb.Cancel(call_id=sent.call.call_id)
+    await wire.to_worker.put([pb.GatewayFrame(call=sent.call), pb.GatewayFrame(cancel=cancel)])
+    answer = await sent.answer()
+    assert (answer.status, answer.half.units) == (WorkerStatus.CANCELLED, 0)
+    async with asyncio.timeout(SECONDS):
+        await place.worker.drained()
+    await wire.end()
+
+
 class Broken(Engine):
     """An engine that fails in the way it is told to, citing its input as bad engines do."""
 
