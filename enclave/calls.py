@@ -166,15 +166,14 @@ class Call:
 
     async def _execute(self) -> None:
         """The root of the call's task: whatever happens in it becomes a status."""
-        if self._stopped is not None:
-            self._end_with_error(self._stopped, *_STOPPED[self._stopped])
+        if self._told_to_stop:
+            self._end_stopped()
             return
         self._executing = True
         try:
             frames = await self._unary() if self._method is Method.INFER else await self._stream()
         except asyncio.CancelledError:
-            status = self._stopped or WorkerStatus.CANCELLED
-            self._end_with_error(status, *_STOPPED[status])
+            self._end_stopped()
         except OIPError as error:
             self._end_with_error(WorkerStatus.INVALID, error.reason.value, str(error))
         except SealbidError as error:
@@ -230,6 +229,10 @@ class Call:
         """Seals and sends output of a stream."""
         self._line.answer(self._opened.response.chunk(output, tokens), final=False)
 
+    def _end_stopped(self) -> None:
+        status = self._stopped or WorkerStatus.CANCELLED
+        self._end_with_error(status, *_STOPPED[status])
+
     def _end_with_error(self, status: WorkerStatus, reason: str, message: str) -> None:
         self._end(status, [self._opened.response.error(reason, message)])
 
@@ -258,6 +261,10 @@ class Call:
     def _close(self) -> None:
         self._over = True
         self._timer.cancel()
+
+    @property
+    def _told_to_stop(self) -> bool:
+        return self._stopped is not None
 
     @property
     def _method(self) -> Method:
