@@ -12,6 +12,7 @@ Refused: certificates that are not self-signed P-256, or that may issue others. 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Protocol
 
 import grpc
@@ -30,7 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from attestation.certificate import MAX_CERTIFICATE_BYTES
 from attestation.codec.labels import sha256
-from attestation.errors import Malformed, NotGenuine, Reason
+from attestation.errors import Malformed, NotGenuine, Reason, SealbidError
 
 WORKER_NAME: Final = "worker.sealbid.invalid"
 GATEWAY_NAME: Final = "gateway.sealbid.invalid"
@@ -92,6 +93,8 @@ def check_certificate(certificate_der: bytes) -> bytes:
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Malformed("certificate key is not P-256")
+    if certificate.version is not x509.Version.v3:
+        raise Malformed("certificate is not of version 3")
     if _may_issue(certificate):
         raise Malformed("certificate may issue others, want basicConstraints ca false")
     try:
@@ -105,11 +108,13 @@ def server_credentials(identity: TLSIdentity, trusted: Callable[[], Iterable[byt
     """Credentials that ask every client for a certificate among `trusted()` (DER), read anew at each handshake.
 
     `trusted` runs on a thread of gRPC and must neither block nor raise. While it is empty nobody gets in: the server's
-    own certificate then stands as the only root, because gRPC takes no empty set.
+    own certificate then stands as the only root, because gRPC takes no empty set. Certificates that `check_certificate`
+    refuses are left out: gRPC stops reading roots at one it cannot parse, and takes an issuer of another's name for its
+    issuer, so one such certificate would lock out the holders of the others.
     """
 
     def configuration() -> grpc.ServerCertificateConfiguration:
-        roots = b"".join(map(_pem, trusted())) or identity.certificate_pem
+        roots = b"".join(map(_root, trusted())) or identity.certificate_pem
         return grpc.ssl_server_certificate_configuration(
             [(identity.key_pem, identity.certificate_pem)], root_certificates=roots
         )
@@ -233,6 +238,16 @@ def _may_issue(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return True
+
+
+@lru_cache(maxsize=4096)  # asked for every peer at each handshake
+def _root(certificate_der: bytes) -> bytes:
+    """The certificate as PEM, or nothing where it is not fit to be a root."""
+    try:
+        check_certificate(certificate_der)
+    except SealbidError:
+        return b""
+    return _pem(certificate_der)
 
 
 def _pem(certificate_der: bytes) -> bytes:

@@ -144,6 +144,20 @@ async def test_a_leaf_signed_by_a_pinned_key_is_refused(worker: TLSIdentity, gat
         assert await refused(port, child, worker.certificate_der) is grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.net
+async def test_a_certificate_unfit_to_be_pinned_locks_nobody_else_out(
+    worker: TLSIdentity, gateway: TLSIdentity
+) -> None:
+    """One trusted certificate that gRPC cannot parse, or of an issuer by a peer's name, does not shadow that peer's."""
+    name = x509.load_der_x509_certificate(gateway.certificate_der).subject
+    shadow = certificate(ec.generate_private_key(ec.SECP256R1()), ca=True, issuer=name, subject="gateway")
+    assert shadow.subject == name
+    for unfit in (shadow.public_bytes(Encoding.DER), without_version(make_identity("old", GATEWAY_NAME))):
+        assert spki_sha256(unfit)  # as an attested keyset may name it
+        async with echo_server(worker, [unfit, gateway.certificate_der]) as port:
+            assert await call(port, gateway, worker.certificate_der) == gateway.spki_sha256
+
+
 def test_an_identity_states_its_spki_and_hides_its_key(worker: TLSIdentity) -> None:
     """The digest is over the SPKI's DER, and no rendering holds the private key."""
     parsed = x509.load_der_x509_certificate(worker.certificate_der)
@@ -178,6 +192,17 @@ def test_certificates_unfit_to_be_pinned_are_refused() -> None:
     for garbage in (b"", b"\x30\x03\x02\x01\x00", b"x" * 9000):
         with pytest.raises(Malformed):
             check_certificate(garbage)
+
+
+def without_version(identity: TLSIdentity) -> bytes:
+    """The certificate with extensions but no version, which lenient parsers read and strict ones do not."""
+    der, version = bytearray(identity.certificate_der), bytes.fromhex("a003020102")
+    at = der.index(version)
+    del der[at : at + len(version)]
+    for length in (2, at - 2):  # of the certificate and of what is signed, two bytes each
+        assert der[length - 1] == 0x82
+        der[length : length + 2] = (int.from_bytes(der[length : length + 2], "big") - len(version)).to_bytes(2, "big")
+    return bytes(der)
 
 
 def load_key(identity: TLSIdentity) -> ec.EllipticCurvePrivateKey:
