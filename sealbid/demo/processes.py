@@ -2,6 +2,7 @@
 """Processes of a local deployment: started with a log file each, frozen, killed and stopped by name."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,14 +14,30 @@ from pathlib import Path
 from attestation.errors import Reason, SealbidError
 
 _STOP_SECONDS = 20
+_PORTS = (20_000, 32_768)
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on now; another process could still take it first."""
+    """A TCP port nobody listens on now, and never the same one twice.
+
+    It lies below the ports a kernel gives to outgoing connections, which could otherwise take it before it is listened
+    on. Another process could still do so.
+    """
+    while True:
+        port = random.randrange(*_PORTS)  # noqa: S311 - a port is no secret
+        if port not in _given and _is_free(port):
+            _given.add(port)
+            return port
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
