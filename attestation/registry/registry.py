@@ -167,12 +167,17 @@ class Registry:
 
         Raises:
             Malformed, MalformedEvidence: the certificate or the enrolment does not parse.
-            NotGenuine: the enrolment is not signed by the key, or is for another certificate.
+            NotGenuine: the enrolment is not signed by the key, or is for another certificate; the TLS key is another
+                gateway's (KEYSET_MISMATCH).
         """
         tls_key = spki_sha256(certificate_der)
         check_enrolment(enrolment, signing_key, certificate_der)
         gateway_id = gateway_id_of(signing_key)
-        known = next((gateway for gateway in self._store.gateways() if gateway.gateway_id == gateway_id), None)
+        enrolled = {gateway.gateway_id: gateway for gateway in self._store.gateways()}
+        known = enrolled.pop(gateway_id, None)
+        if any(spki_sha256(other.certificate_der) == tls_key for other in enrolled.values()):
+            # Certificates are public: workers would take the links of the one gateway for those of the other.
+            raise NotGenuine(Reason.KEYSET_MISMATCH, f"certificate key is {tls_key.hex()}, want no other gateway's")
         if known is None or known.certificate_der != certificate_der:
             now = self._clock()
             self._rates.take(by, now)

@@ -64,6 +64,23 @@ def test_only_the_holder_of_the_key_can_enrol_it() -> None:
     assert len(here.entries()) == size
 
 
+def test_a_gateway_cannot_enrol_the_certificate_of_another() -> None:
+    """Certificates are public; under its own name it would pass for the other at workers."""
+    here = world()
+    enrol(here)
+    size = len(here.entries())
+    key = Ed25519PrivateKey.generate()
+    with pytest.raises(NotGenuine) as refused:
+        here.registry.enrol_gateway(
+            signing_key=key.public_key().public_bytes_raw(),
+            certificate_der=TLS.certificate_der,
+            enrolment=sign_enrolment(key, TLS.certificate_der),
+            by="gateway-2",
+        )
+    assert refused.value.reason is Reason.KEYSET_MISMATCH
+    assert len(here.entries()) == size
+
+
 def test_a_gateway_with_any_part_exchanged_does_not_verify() -> None:
     """Another key, certificate, entry or proof than the logged ones is refused."""
     here = world()
