@@ -73,6 +73,18 @@ def test_a_gateway_with_wrong_files_does_not_start(
     assert deployment.key("gateway") not in ended.stderr.decode()
 
 
+def test_a_policy_file_that_is_none_does_not_start(deployment: E2EDeployment) -> None:
+    """A policy with a wrong value ends the start as malformed, with the key, what it is and what is wanted."""
+    policy = (deployment.root / "policy.toml").read_text()
+    (deployment.root / "wrong.toml").write_text(policy.replace("lease_seconds = 3600", "lease_seconds = 3601"))
+    settings = deployment.root / "wrong-gateway.toml"
+    settings.write_text((deployment.root / "gateway.toml").read_text().replace("policy.toml", "wrong.toml"))
+    ended = sealbid("gateway", "serve", "--config", str(settings))
+    assert ended.returncode == 30
+    assert b"freshness.lease_seconds is " in ended.stderr
+    assert b"(POLICY_INVALID)" in ended.stderr
+
+
 def test_a_gateway_the_registry_does_not_know_ends(deployment: E2EDeployment) -> None:
     """A gateway whose key for the registry is another role's is told so, and does not listen."""
     settings = deployment.root / "other-gateway.toml"
