@@ -5,11 +5,9 @@ Nothing of it is charged, and neither the refusal nor a log or metric repeats a 
 wrong between gateways, workers and registries is tested where those meet; docs/testing.md lists all of it.
 """
 
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,28 +35,14 @@ from tests.support.e2e import (
     refusal,
     started,
 )
-from tests.support.marker import Marker
+from tests.support.mistakes import MAX_REQUEST, MISTAKES, ROW, SECRET, Bytes, good
 
 pytestmark = pytest.mark.net
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-MAX_REQUEST = 1 << 20
 LEAST_MILLISECONDS = 400
 LIMITS = f"[limits]\nmax_request_bytes = {MAX_REQUEST}\nmin_deadline_milliseconds = {LEAST_MILLISECONDS}\n"
 TEXT = re.compile(r"(?P<field>\S.*?) is (?P<got>.+), want (?P<want>.+)")
-SECRET = Marker(os.urandom(64))
-ROW = numbers(SECRET.secret)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bytes:
-    """What goes on the wire in the place of a request."""
-
-    data: bytes
-
-    def SerializeToString(self) -> bytes:  # noqa: N802 - the name protobuf gives it
-        """These bytes."""
-        return self.data
 
 
 @pytest.fixture(scope="module")
@@ -105,117 +89,6 @@ def check(refused: Refused, code: grpc.StatusCode, reason: Reason, field: str) -
 def check_silent(text: str) -> None:
     """Nothing of the payload is there, in any form."""
     assert SECRET.scan("text", text.encode()) == []
-
-
-def good(**changes: Any) -> ModelInferRequest:
-    """A request in order, but for the parameters given."""
-    return a_request("identity", {"x": ROW}, **changes)
-
-
-def with_raw(data: bytes) -> ModelInferRequest:
-    """A request whose tensor has other bytes than its shape says."""
-    request = good()
-    request.raw_input_contents[0] = data
-    return request
-
-
-def with_rows(count: int) -> ModelInferRequest:
-    """A request of so many rows."""
-    return a_request("identity", {"x": np.repeat(ROW, count, axis=0)})
-
-
-def twice() -> ModelInferRequest:
-    """A request that gives its tensor twice."""
-    request = good()
-    request.inputs.append(request.inputs[0])
-    request.raw_input_contents.append(SECRET.secret)
-    return request
-
-
-def of_version(version: str) -> ModelInferRequest:
-    """A request for a version of the model."""
-    request = good()
-    request.model_version = version
-    return request
-
-
-SECRET_NAME = SECRET.secret.hex()[:60]
-MISTAKES: Mapping[str, tuple[Any, grpc.StatusCode, Reason, str]] = {
-    "one dimension too few": (a_request("identity", {"x": ROW[0]}), INVALID, Reason.TENSOR_SHAPE, "input x shape"),
-    "one dimension too many": (
-        a_request("identity", {"x": ROW[np.newaxis]}),
-        INVALID,
-        Reason.TENSOR_SHAPE,
-        "input x shape",
-    ),
-    "no rows": (a_request("identity", {"x": ROW[:0]}), INVALID, Reason.TENSOR_SHAPE, "input x shape"),
-    "more rows than a batch": (with_rows(17), INVALID, Reason.TENSOR_SHAPE, "input x shape"),
-    "another datatype": (
-        a_request("identity", {"x": ROW.view(np.int32)}),
-        INVALID,
-        Reason.TENSOR_DATATYPE,
-        "input x datatype",
-    ),
-    "a datatype nobody has": (
-        a_request("identity", {"x": ROW}, datatypes={"x": SECRET_NAME}),
-        INVALID,
-        Reason.TENSOR_DATATYPE,
-        "input x datatype",
-    ),
-    "no tensor": (a_request("identity", {}), INVALID, Reason.TENSOR_MISSING, "input x"),
-    "an unknown tensor": (
-        a_request("identity", {"x": ROW, SECRET_NAME: ROW}),
-        INVALID,
-        Reason.TENSOR_UNKNOWN,
-        "inputs[1].name",
-    ),
-    "a tensor twice": (twice(), INVALID, Reason.TENSOR_UNKNOWN, "input x"),
-    "fewer bytes than the shape": (with_raw(SECRET.secret[:-4]), INVALID, Reason.TENSOR_SIZE, "input x"),
-    "more bytes than the shape": (with_raw(SECRET.secret * 2), INVALID, Reason.TENSOR_SIZE, "input x"),
-    "an oversized tensor": (
-        a_request("identity", {"x": numbers(SECRET.secret * (MAX_REQUEST // 64 + 1))}),
-        INVALID,
-        Reason.REQUEST_TOO_LARGE,
-        "request",
-    ),
-    "an unknown model": (
-        a_request(SECRET_NAME, {"x": ROW}),
-        grpc.StatusCode.NOT_FOUND,
-        Reason.MODEL_UNKNOWN,
-        "model_name",
-    ),
-    "an unknown version": (
-        of_version(SECRET_NAME),
-        grpc.StatusCode.NOT_FOUND,
-        Reason.MODEL_UNKNOWN,
-        "model_version",
-    ),
-    "a parameter of another type": (
-        good(sealbid_max_price_nanos=SECRET_NAME),
-        INVALID,
-        Reason.PARAMETER_INVALID,
-        "parameters.sealbid-max-price-nanos",
-    ),
-    "an unknown tier": (
-        good(sealbid_tier=SECRET_NAME[:32]),
-        INVALID,
-        Reason.PARAMETER_INVALID,
-        "parameters.sealbid-tier",
-    ),
-    "an extension not served": (
-        good(sequence_id=5),
-        INVALID,
-        Reason.PARAMETER_INVALID,
-        "parameters.sequence_id",
-    ),
-    "the wrong method for the model": (
-        a_request("tiny", {"prompt": prompt(SECRET.secret)}),
-        INVALID,
-        Reason.PARAMETER_INVALID,
-        "method",
-    ),
-    "not protobuf": (Bytes(data=b"\xff" + SECRET.secret), INVALID, Reason.MALFORMED, "request"),
-}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
