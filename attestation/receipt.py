@@ -9,7 +9,7 @@
  6 the worker's keys       the keyset hashes to the id the verdict names
  7 the worker's half       is in a batch signed by the keyset's receipt key, and hashes to the one the gateway names
  8 they belong together    worker, keyset, binding, engine, times: half and verdict agree; dispatch, price and award too
- 9 what was charged        follows from price and units
+ 9 outcome and charge      the outcome is the one the worker's status allows; the charge follows from price and units
 
 Signatures and hashes over raw bytes are checked before anything inside those bytes is believed. Steps 5 to 8 fall away
 where no worker answered, and then nothing may have been charged. What this does not check: the evidence behind the
@@ -106,6 +106,7 @@ def _verify(receipt: ReceiptFile, trust: TrustRoot) -> VerifiedReceipt:
     simulated = trust.profile.value == "development" if worker is None else worker[1]
     _require(receipt.simulated == simulated, "receipt.simulated", str(receipt.simulated), str(simulated))
     facts = None if worker is None else worker[0]
+    _check_outcome(half, facts)
     _check_charge(half, facts)
     return VerifiedReceipt(
         request_id=half.request_id,
@@ -192,6 +193,14 @@ def _check_times(facts: WorkerFacts) -> None:
     want = f"{facts.verdict_at.isoformat()} to {facts.valid_until.isoformat()}"
     within = early <= _CLOCK_SLACK_SECONDS and late <= _CLOCK_SLACK_SECONDS
     _require(within, "worker_half.started", facts.started.isoformat(), want)
+
+
+def _check_outcome(half: GatewayHalf, worker: WorkerFacts | None) -> None:
+    """Answered means that the worker says OK, refused that it says INVALID; a failed request may hold any half."""
+    status = None if worker is None else worker.status
+    want = {Outcome.ANSWERED: WorkerStatus.OK, Outcome.REFUSED: WorkerStatus.INVALID}.get(half.outcome, status)
+    got = "none" if status is None else status.name
+    _require(status is want, "worker_half.status", got, f"what {half.outcome.name} means")
 
 
 def _check_charge(half: GatewayHalf, worker: WorkerFacts | None) -> None:
