@@ -34,6 +34,9 @@ def read_file(path: Path, name: str, maximum: int) -> bytes:
 def read_token(path: Path, name: str, maximum: int) -> str:
     """A secret or name that stands alone in a file, without the white space around it. Raises `SettingsError`."""
     try:
-        return read_file(path, name, maximum).decode("ascii").strip()
+        token = read_file(path, name, maximum).decode("ascii").strip()
     except UnicodeDecodeError:
         raise SettingsError(f"{name} is not ascii text, want one line") from None
+    if not token.isprintable() or not token:
+        raise SettingsError(f"{name} is not one line of printable text")
+    return token

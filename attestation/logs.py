@@ -14,6 +14,7 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import PurePath
 from typing import Final, TextIO
 
@@ -26,6 +27,15 @@ MAX_ITEMS = 64
 OWN: Final = frozenset({"attestation", "gateway", "enclave", "sealbid", "sealbid_oip"})
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class LogLevel(StrEnum):
+    """From which severity on a process writes lines."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 class JSONFormatter(logging.Formatter):

@@ -44,6 +44,16 @@ class _FromEnvironment(str):
     __slots__ = ()
 
 
+def check_address(name: str, address: str | None, *, any_port: bool = False) -> None:
+    """For `__post_init__`: `ValueError` unless unset, a unix socket or `host:port`; `any_port` also allows port 0."""
+    if address is None or address.startswith(("unix:", "unix-abstract:")):
+        return
+    host, _, port = address.rpartition(":")
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
+    if not host or not digits or not (0 if any_port else 1) <= int(port) <= 65535:
+        raise ValueError(f"{name} is not host:port with a port up to 65535")
+
+
 def load_settings(cls: type[T], path: Path | None, env: Mapping[str, str], *, prefix: str) -> T:
     """Settings of one process from its file (if any) and `env`; `prefix` ends in the process, `SEALBID_GATEWAY_`.
 

@@ -12,7 +12,6 @@ import gc
 import hashlib
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from attestation.claims import ComponentID, ComponentKind
 from attestation.errors import SettingsError
 from attestation.files import read_file, read_token
 from attestation.identity import provider_id
+from attestation.signals import until_told
 from attestation.trust import MAX_TRUST_BYTES, TrustRoot, read_trust
 from attestation.wire.client import RegistryClient
 from enclave.attesters.detect import AttesterChoice, choose_attester, detect
@@ -86,11 +86,8 @@ def main(settings: WorkerSettings) -> None:
 
 async def serve(settings: WorkerSettings) -> None:
     """Serves until the process is told to stop, then drains."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    async with running(settings) as running_worker:
+
+    async def serving(running_worker: RunningWorker, stop: asyncio.Event) -> None:
         running_worker.failed.add_done_callback(lambda _: stop.set())
         gc.collect()
         gc.freeze()  # engines and modules live to the end: no collection needs to walk them again
@@ -98,6 +95,9 @@ async def serve(settings: WorkerSettings) -> None:
         await drain(running_worker, seconds=settings.drain_seconds)
         if running_worker.failed.done():
             running_worker.failed.result()
+        _LOG.info("worker stops")
+
+    await until_told(running(settings), serving)
 
 
 async def drain(running_worker: RunningWorker, *, seconds: float) -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attestation.codec import cbor
+from attestation.logs import LogLevel
 from attestation.offer import Tier
+from attestation.settings import check_address
 from enclave.attesters.detect import AttesterChoice
 
 
@@ -21,6 +23,9 @@ class Service:
     address: str
     api_key_file: Path
     ca_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_address("address", self.address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,7 @@ class Dial:
     """64 hex digits."""
 
     def __post_init__(self) -> None:
+        check_address("address", self.address)
         if len(self.gateway_id) != 64 or set(self.gateway_id) - set("0123456789abcdef"):
             raise ValueError("gateway_id is not 64 lower-case hex digits")
 
@@ -145,9 +151,12 @@ class WorkerSettings:
     """How often the registry is asked for its gateways."""
     metrics_listen: str | None = None
     drain_seconds: float = 30.0
-    log_level: str = "info"
+    log_level: LogLevel = LogLevel.INFO
 
     def __post_init__(self) -> None:
+        check_address("listen", self.listen, any_port=True)
+        check_address("advertise", self.advertise)
+        check_address("metrics_listen", self.metrics_listen, any_port=True)
         if self.listen is None and not self.dial:
             raise ValueError("worker neither listens nor dials, want listen or dial")
         if not self.models:

@@ -46,6 +46,8 @@ class Dialler:
         self._clock = clock
         self._address = address
         self._gateway_id = gateway_id
+        self._lost = False
+        """An attempt failed and none has succeeded since; only the first failure is logged."""
 
     async def run(self) -> None:
         """Dials until cancelled."""
@@ -73,14 +75,18 @@ class Dialler:
                 if not isinstance(response, pb.AttachResponse):
                     return None
                 spoken = True
+                self._lost = False
                 return response.frames
 
             self._worker.metrics.links.add("worker")
             try:
                 await pump(link, read=read, write=call.write)
             except (SealbidError, grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
-                extra = {"gateway_id": gateway.gateway_id.hex(), "error": type(error).__name__}
-                _LOG.warning("link ended", extra=extra)
+                code = error.code().name if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__
+                extra = {"gateway_id": gateway.gateway_id.hex(), "address": self._address, "error": code}
+                if spoken or not self._lost:
+                    _LOG.warning("link ended" if spoken else "gateway cannot be reached", extra=extra)
+                self._lost = True
             finally:
                 call.cancel()
         return spoken

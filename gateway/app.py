@@ -15,7 +15,6 @@ import gc
 import logging
 import os
 import random
-import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,6 +32,8 @@ from attestation.registration import sign_enrolment
 from attestation.registry.gateways import LoggedGateway, verify_gateway
 from attestation.revocation import SealGuard
 from attestation.rpc.scrape import serve_metrics
+from attestation.signals import until_told
+from attestation.trust import TrustRoot
 from attestation.verifiers import verifiers_for
 from attestation.wire.client import RegistryClient
 from gateway.auth import Authenticator
@@ -44,6 +45,7 @@ from gateway.dispatch.sessions import Sessions
 from gateway.dispatch.worker_client import WorkerClient
 from gateway.flow import InferenceFlow
 from gateway.front import Front
+from gateway.identity import GatewayIdentity, find_identity, load_identity
 from gateway.inference import InferenceService
 from gateway.inputs import Inputs, read_inputs
 from gateway.market.service import Market
@@ -71,14 +73,17 @@ _SECRET_BYTES: Final = 32
 def main(settings: GatewaySettings) -> None:
     """Runs a gateway until SIGTERM or SIGINT. Raises `SettingsError` for what must not start."""
     inputs = read_inputs(settings)
+    identity = load_identity(settings.state_dir, entropy=os.urandom)
     logs.configure("gateway", inputs.policy.profile.value, level=settings.log_level.upper())
-    uvloop.run(serve(settings, inputs))
+    uvloop.run(serve(settings, inputs, identity))
 
 
 def check(settings: GatewaySettings) -> list[str]:
-    """What would run, a line each. Reads files, opens nothing. Raises `SettingsError`."""
+    """What would run, a line each. Reads files, writes and opens nothing. Raises `SettingsError`."""
     inputs = read_inputs(settings)
+    identity = find_identity(settings.state_dir)
     return [
+        f"gateway {identity.gateway_id.hex() if identity else 'is new, its keys are made when it starts'}",
         f"policy {inputs.policy.id} v{inputs.policy.version}, profile {profile_name(inputs.policy.profile)}",
         f"registry {settings.registry.address}, log {inputs.trust.origin}, {inputs.trust.witness_policy.display}",
         f"front {settings.listen}, links from workers {settings.link_listen or 'none, all are dialled'}",
@@ -87,26 +92,26 @@ def check(settings: GatewaySettings) -> list[str]:
     ]
 
 
-async def serve(settings: GatewaySettings, inputs: Inputs) -> None:
+async def serve(settings: GatewaySettings, inputs: Inputs, identity: GatewayIdentity) -> None:
     """Serves until the process is told to stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    async with running(settings, inputs):
+
+    async def serving(_: Front, stop: asyncio.Event) -> None:
         await stop.wait()
+        _LOG.info("gateway stops, requests under way are finished first")
+
+    await until_told(running(settings, inputs, identity), serving)
 
 
 @asynccontextmanager
-async def running(settings: GatewaySettings, inputs: Inputs) -> AsyncIterator[Front]:
+async def running(settings: GatewaySettings, inputs: Inputs, identity: GatewayIdentity) -> AsyncIterator[Front]:
     """A gateway for as long as the block lasts; for `serve`, and for tests inside one process."""
     async with AsyncExitStack() as stack:
         metrics = CollectorRegistry()
         statistics = Statistics(settings.models)
         telemetry = Telemetry(registry=metrics, profile=inputs.policy.profile, statistics=statistics)
         registry = await stack.enter_async_context(_registry(settings, inputs))
-        gateway = await _enrol(registry, inputs)
-        process = _Process(settings, inputs, telemetry, registry, gateway)
+        gateway = await _enrol(registry, settings.registry.address, inputs.trust, identity)
+        process = _Process(settings, inputs, identity, telemetry, registry, gateway)
         stack.push_async_callback(process.close)
         await process.open(inputs, telemetry, statistics)
         stack.push_async_callback(process.stop)
@@ -125,13 +130,14 @@ class _Process:
         self,
         settings: GatewaySettings,
         inputs: Inputs,
+        identity: GatewayIdentity,
         telemetry: Telemetry,
         registry: RegistryClient,
         gateway: LoggedGateway,
     ) -> None:
         self._settings = settings
         self._distrusted: set[bytes] = set()
-        identity, policy = inputs.identity, inputs.policy
+        policy = inputs.policy
         instance = os.urandom(16)
         memo_key = MemoKey(identity.memo_key)
         guard = SealGuard(policy=policy, trust=inputs.trust)
@@ -333,9 +339,9 @@ async def _registry(settings: GatewaySettings, inputs: Inputs) -> AsyncIterator[
         yield client
 
 
-async def _enrol(registry: RegistryClient, inputs: Inputs) -> LoggedGateway:
+async def _enrol(registry: RegistryClient, address: str, trust: TrustRoot, identity: GatewayIdentity) -> LoggedGateway:
     """Has this gateway's keys logged, waiting for a registry that is not there yet; checks the proofs it gets."""
-    identity = inputs.identity
+    told: Reason | None = None
     while True:
         try:
             logged = await registry.enrol_gateway(
@@ -346,10 +352,13 @@ async def _enrol(registry: RegistryClient, inputs: Inputs) -> LoggedGateway:
         except SealbidError as error:
             if error.reason is not Reason.PEER_UNAVAILABLE:
                 raise
-            _LOG.warning("registry is away", extra={"reason": error.reason.value})
+            if told is not error.reason:
+                told = error.reason
+                extra = {"registry": address, "reason": told.value, "text": error.message}
+                _LOG.warning("registry is away, waiting for it", extra=extra)
             await asyncio.sleep(_ENROL_SECONDS)
             continue
-        verify_gateway(logged, trust=inputs.trust)
+        verify_gateway(logged, trust=trust)
         return logged
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from attestation.errors import NotGenuine, Reason
-from attestation.rpc.auth import HEADER, APIKeys, Credential, Role, new_api_key
+from attestation.rpc.auth import HEADER, APIKeys, Credential, Role, check_account, new_api_key
 from attestation.rpc.pinning import AuthContext, peer_spki
 from gateway.config import Tenant
 from gateway.errors import Denied, Unauthenticated
@@ -66,7 +66,12 @@ class Authenticator:
 
 
 def new_key(tenant: str, roles: Sequence[str], *, entropy: Callable[[int], bytes] = os.urandom) -> tuple[str, str]:
-    """A new key, shown once, and the TOML table for the keys file, which holds only its hash."""
+    """A new key, shown once, and the TOML table for the keys file, which holds only its hash.
+
+    Raises:
+        SettingsError: no account can have this name.
+    """
+    check_account(tenant, "tenant")
     key, digest = new_api_key(entropy)
     listed = ", ".join(f'"{Role(role).value}"' for role in roles)
     return key, f'[[key]]\nname = "{tenant}"\nsha256 = "{digest}"\nroles = [{listed}]\n'

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a gateway process is told: one TOML file plus the environment (`SEALBID_GATEWAY_…`), unknown keys refused."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from attestation.logs import LogLevel
+from attestation.settings import check_address
+
 MAX_ATTEMPTS: Final = 5
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +30,9 @@ class Registry:
     api_key_file: Path
     ca_file: Path | None = None
 
+    def __post_init__(self) -> None:
+        check_address("address", self.address)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -36,6 +44,13 @@ class Model:
     """Published reference price per 1,000 work units; the reserve and the handicaps derive from it."""
     max_price_nanos: int | None = None
     """Price cap for callers that name none; the reserve when unset."""
+
+    def __post_init__(self) -> None:
+        if not self.engines or not all(_SHA256.fullmatch(engine) for engine in self.engines):
+            raise ValueError("engines are not SHA-256 digests of 64 lower-case hex digits, at least one")
+        prices = (self.reference_price_nanos, 1 if self.max_price_nanos is None else self.max_price_nanos)
+        if not all(0 < price < 1 << 63 for price in prices):
+            raise ValueError("reference_price_nanos and max_price_nanos are at least 1 and below 2^63")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +64,14 @@ class Tenant:
     """Sum of all charges at which requests are refused; None means no budget is set."""
     certificate_sha256: tuple[str, ...] = ()
     """SPKI digests of client certificates that authenticate this tenant, lower-case hex."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.requests_per_second <= 1e9 or min(self.burst, self.concurrent) < 0:
+            raise ValueError("requests_per_second is above 0, burst and concurrent are at least 0")
+        if self.budget_nanos is not None and self.budget_nanos < 0:
+            raise ValueError("budget_nanos is at least 0")
+        if not all(_SHA256.fullmatch(digest) for digest in self.certificate_sha256):
+            raise ValueError("certificate_sha256 are not SHA-256 digests of 64 lower-case hex digits")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +93,8 @@ class Limits:
             raise ValueError(f"max_attempts is 1 to {MAX_ATTEMPTS}")
         if self.min_deadline_milliseconds < 1 or min(self.max_request_bytes, self.max_response_bytes) < 1024:
             raise ValueError("min_deadline_milliseconds is at least 1, max_request_bytes and max_response_bytes 1024")
+        if not 0 < self.default_deadline_seconds <= self.max_deadline_seconds <= 86_400 or not self.drain_seconds >= 0:
+            raise ValueError("default_deadline_seconds is above 0, up to max_deadline_seconds, that up to a day")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,4 +120,9 @@ class GatewaySettings:
     tls: TLSFiles | None = None
     insecure_plaintext: str | None = None
     """The reason why a listener beyond loopback may go without TLS."""
-    log_level: str = "info"
+    log_level: LogLevel = LogLevel.INFO
+
+    def __post_init__(self) -> None:
+        check_address("listen", self.listen, any_port=True)
+        check_address("link_listen", self.link_listen, any_port=True)
+        check_address("metrics_listen", self.metrics_listen, any_port=True)

@@ -18,7 +18,7 @@ from sealbid_wire.receipt.v1 import receipt_pb2, receipt_pb2_grpc
 
 from attestation.errors import SettingsError
 from attestation.files import read_file
-from attestation.rpc.auth import is_loopback
+from attestation.rpc.auth import check_pair, check_roots, is_loopback
 from gateway.config import GatewaySettings
 from gateway.inference import InferenceService
 from gateway.marketplace import MarketService
@@ -88,23 +88,32 @@ def _reflect(server: grpc.aio.Server) -> None:
 
 def _bind(server: grpc.aio.Server, settings: GatewaySettings) -> str:
     host, _, _port = settings.listen.rpartition(":")
-    if settings.tls is not None:
-        port = server.add_secure_port(settings.listen, _credentials(settings))
-    elif is_loopback(settings.listen) or settings.insecure_plaintext:
-        port = server.add_insecure_port(settings.listen)
-    else:
-        want = "tls, loopback, or a reason in insecure_plaintext"
-        raise SettingsError(f"listen {settings.listen} is plaintext beyond loopback, want {want}")
+    credentials = front_credentials(settings)
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(settings.listen)
+        else:
+            port = server.add_secure_port(settings.listen, credentials)
+    except RuntimeError:
+        message = f"listen {settings.listen} cannot be bound, want a free address of this machine"
+        raise SettingsError(message) from None
     return f"{host}:{port}"
 
 
-def _credentials(settings: GatewaySettings) -> grpc.ServerCredentials:
-    assert settings.tls is not None
+def front_credentials(settings: GatewaySettings) -> grpc.ServerCredentials | None:
+    """What the public listener shows; None for plaintext, where that is allowed. Raises `SettingsError`."""
+    if settings.tls is None:
+        if is_loopback(settings.listen) or settings.insecure_plaintext:
+            return None
+        want = "tls, loopback, or a reason in insecure_plaintext"
+        raise SettingsError(f"listen {settings.listen} is plaintext beyond loopback, want {want}")
     pair = (
         read_file(settings.tls.key, "tls.key", _MAX_PEM_BYTES),
         read_file(settings.tls.certificate, "tls.certificate", _MAX_PEM_BYTES),
     )
+    check_pair(*pair)
     if settings.tls.client_ca is None:
         return grpc.ssl_server_credentials([pair])
     roots = read_file(settings.tls.client_ca, "tls.client_ca", _MAX_PEM_BYTES)
+    check_roots(roots, "tls.client_ca")
     return grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=True)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from attestation.errors import SettingsError
+from attestation.errors import Malformed, NotGenuine, SettingsError
 from attestation.identity import gateway_id_of
 from attestation.rpc.pinning import GATEWAY_NAME, TLSIdentity, make_identity
 from attestation.rpc.pinning import load_identity as load_tls_identity
 
 _KEY_BYTES = 32
+_FILES = ("signing.key", "memo.key", "link.pem")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +47,29 @@ def load_identity(state_dir: Path, *, entropy: Callable[[int], bytes]) -> Gatewa
     """Reads the keys of `state_dir`, making those that are missing.
 
     Raises:
-        SettingsError: the directory or a key is readable by others, or a key has another size.
+        SettingsError: the directory cannot be used, it or a key is readable by others, or a key is none.
     """
+    try:
+        return _load(state_dir, entropy)
+    except OSError as error:
+        raise SettingsError(f"state_dir cannot be used: {os.strerror(error.errno or 0).lower()}") from None
+    except (Malformed, NotGenuine) as error:
+        raise SettingsError(f"link.pem in state_dir: {error.message}") from None
+
+
+def find_identity(state_dir: Path) -> GatewayIdentity | None:
+    """The keys of `state_dir`, or None where one is still to be made; writes nothing. Raises `SettingsError`."""
+    try:
+        if not all((state_dir / name).exists() for name in _FILES):
+            if state_dir.exists() and not state_dir.is_dir():
+                raise SettingsError("state_dir is a file, want a directory")
+            return None
+    except OSError as error:
+        raise SettingsError(f"state_dir cannot be used: {os.strerror(error.errno or 0).lower()}") from None
+    return load_identity(state_dir, entropy=os.urandom)
+
+
+def _load(state_dir: Path, entropy: Callable[[int], bytes]) -> GatewayIdentity:
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if state_dir.stat().st_mode & 0o077:
         raise SettingsError("state_dir is open to other users, want mode 0700")

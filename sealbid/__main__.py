@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `sealbid` command: nouns and verbs over the applications, which are imported only when one runs."""
 
+import os
 import sys
 from importlib.metadata import version
 
@@ -42,6 +43,8 @@ for command in (demo, gateway, registry, worker, audit):
 
 def main() -> None:
     """Run the command line; wrong usage becomes an error line, a hint and status 2."""
+    # What gRPC prints is no line of a log: not JSON, not marked SIMULATED. Every failure is an error of ours anyway.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         cli.main(prog_name="sealbid", standalone_mode=False)
     except click.ClickException as error:

@@ -24,6 +24,9 @@ from enum import StrEnum
 from typing import Final
 
 import grpc
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
 
 from attestation.errors import Reason, SealbidError, SettingsError
 
@@ -128,9 +131,10 @@ def server_tls(address: str, *, key_pem: bytes | None, certificate_pem: bytes | 
     """Credentials for a listener at `address`; None means plaintext, which only loopback gets.
 
     Raises:
-        SettingsError: half a key pair, or neither on an address others can reach.
+        SettingsError: half a key pair, one that is none, or neither on an address others can reach.
     """
     if key_pem is not None and certificate_pem is not None:
+        check_pair(key_pem, certificate_pem)
         return grpc.ssl_server_credentials([(key_pem, certificate_pem)])
     if key_pem is not None or certificate_pem is not None:
         raise SettingsError("tls has a key or a certificate, want both or neither")
@@ -142,10 +146,37 @@ def server_tls(address: str, *, key_pem: bytes | None, certificate_pem: bytes | 
 def channel_tls(target: str, *, ca_pem: bytes | None) -> grpc.ChannelCredentials | None:
     """Credentials for a channel to `target`; None means plaintext, which only loopback gets. Raises `SettingsError`."""
     if ca_pem is not None:
+        check_roots(ca_pem, "ca_file")
         return grpc.ssl_channel_credentials(root_certificates=ca_pem)
     if not is_loopback(target):
         raise SettingsError(f"channel to {target} is plaintext, want a ca file for an address beyond loopback")
     return None
+
+
+def check_pair(key_pem: bytes, certificate_pem: bytes) -> None:
+    """Raises `SettingsError` unless these are a private key and, first of the certificates, one of that key."""
+    try:
+        key = load_pem_private_key(key_pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise SettingsError("tls.key is not an unencrypted private key in PEM") from None
+    check_roots(certificate_pem, "tls.certificate")
+    certificate = load_pem_x509_certificates(certificate_pem)[0]
+    if certificate.public_key() != key.public_key():
+        raise SettingsError("tls.certificate is of another key than tls.key")
+
+
+def check_roots(pem: bytes, name: str) -> None:
+    """Raises `SettingsError` calling it `name` unless these are certificates. Does not check whose, or their dates."""
+    try:
+        load_pem_x509_certificates(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise SettingsError(f"{name} is not certificates in PEM") from None
+
+
+def check_account(name: str, where: str) -> None:
+    """Raises `SettingsError` unless `name` can be an account's."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"{where} is not lower-case letters, digits, dot, dash and underscore, at most 64")
 
 
 def _entries(data: bytes) -> list[object]:
@@ -165,8 +196,7 @@ def _credential(item: object, where: str) -> tuple[bytes, Credential]:
     if not isinstance(item, dict) or set(item) != {"name", "sha256", "roles"}:
         raise SettingsError(f"{where} has other fields, want name, sha256 and roles")
     name, digest, roles = item["name"], item["sha256"], item["roles"]
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise SettingsError(f"{where} name is not lower-case letters, digits, dot, dash and underscore, at most 64")
+    check_account(name if isinstance(name, str) else "", f"{where} name")
     if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
         raise SettingsError(f"{where} sha256 is not 64 lower-case hex digits")
     if not isinstance(roles, list) or not roles or any(role not in list(Role) for role in roles):

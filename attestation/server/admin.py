@@ -5,10 +5,12 @@ import asyncio
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from attestation.appraisal.policy import MAX_POLICY_BYTES, read_policy
 from attestation.errors import SettingsError
-from attestation.files import read_file
+from attestation.files import read_file, read_token
+from attestation.rpc.auth import MAX_KEY_CHARACTERS
 from attestation.server.config import RegistrySettings
 from attestation.server.state import LOG_DATABASE, create_keys
 from attestation.tlog.entry import genesis
@@ -18,6 +20,8 @@ from attestation.tlog.sequencer import EvidenceLog
 from attestation.tlog.sqlmodel_store import SQLiteLogStore
 from attestation.trust import TrustRoot
 from attestation.wire.client import RegistryClient
+
+_MAX_CA_BYTES: Final = 1 << 20
 
 
 def initialise(settings: RegistrySettings, *, now: datetime) -> Path:
@@ -55,8 +59,10 @@ def initialise(settings: RegistrySettings, *, now: datetime) -> Path:
     return settings.trust_file
 
 
-def revoke(address: str, *, api_key: str, ca_pem: bytes | None, keyset_id: bytes, reason: str) -> int:
+def revoke(address: str, *, api_key_file: Path, ca_file: Path | None, keyset_id: bytes, reason: str) -> int:
     """Revokes a keyset at the registry at `address`; the index of its log entry. Raises the registry's error."""
+    api_key = read_token(api_key_file, "api key file", MAX_KEY_CHARACTERS + 2)
+    ca_pem = None if ca_file is None else read_file(ca_file, "ca file", _MAX_CA_BYTES)
 
     async def call() -> int:
         async with RegistryClient.connect(address, api_key=api_key, ca_pem=ca_pem) as client:

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -39,10 +38,12 @@ from attestation.server.log_service import LogService
 from attestation.server.registry_service import Changes, RegistryService
 from attestation.server.state import LOG_DATABASE, STORE_DATABASE, read_keys
 from attestation.server.telemetry import Telemetry
+from attestation.signals import until_told
 from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.policy import NO_WITNESSES
 from attestation.tlog.sequencer import EvidenceLog
 from attestation.tlog.sqlmodel_store import SQLiteLogStore
+from attestation.trust import MAX_TRUST_BYTES, read_trust
 from attestation.verifiers import verifiers_for
 from attestation.wire.client import MAX_MESSAGE_BYTES
 
@@ -80,12 +81,12 @@ def main(settings: RegistrySettings) -> None:
 
 async def serve(settings: RegistrySettings) -> None:
     """Serves until the process is told to stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    async with running(settings):
+
+    async def serving(_: RunningRegistry, stop: asyncio.Event) -> None:
         await stop.wait()
+        _LOG.info("registry stops")
+
+    await until_told(running(settings), serving)
 
 
 @asynccontextmanager
@@ -99,6 +100,7 @@ async def running(
     with ExitStack() as open_files:
         accounts_bytes = read_file(settings.keys_file, "keys_file", MAX_KEYS_BYTES)
         accounts = APIKeys.from_toml(accounts_bytes)
+        _check_profile(settings, policy)
         secrets = read_keys(settings.state_dir, settings.origin)
         log_store = SQLiteLogStore(settings.state_dir / LOG_DATABASE)
         open_files.callback(log_store.close)
@@ -213,6 +215,15 @@ def _accounts_digest(accounts: APIKeys) -> bytes:
 
 def _policy(settings: RegistrySettings) -> AppraisalPolicy:
     return read_policy(read_file(settings.policy_file, "policy_file", MAX_POLICY_BYTES))
+
+
+def _check_profile(settings: RegistrySettings, policy: AppraisalPolicy) -> None:
+    """A log begun under one profile never goes on under another: its trust file would make nobody believe it."""
+    if not settings.trust_file.exists():
+        return
+    began = read_trust(read_file(settings.trust_file, "trust_file in state_dir", MAX_TRUST_BYTES)).profile
+    if began is not policy.profile:
+        raise SettingsError(f"policy_file profile is {policy.profile.value}, want {began.value} as this log began")
 
 
 def _announce(address: str, policy: AppraisalPolicy) -> None:

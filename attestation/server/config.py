@@ -4,6 +4,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from attestation.logs import LogLevel
+from attestation.settings import check_address
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLSFiles:
@@ -44,9 +47,11 @@ class RegistrySettings:
     heartbeat_seconds: float = 2.0
     rate: Rate = field(default_factory=Rate)
     metrics_listen: str | None = None
-    log_level: str = "info"
+    log_level: LogLevel = LogLevel.INFO
 
     def __post_init__(self) -> None:
+        check_address("listen", self.listen, any_port=True)
+        check_address("metrics_listen", self.metrics_listen, any_port=True)
         if not 0.05 <= self.heartbeat_seconds <= 5:
             raise ValueError("heartbeat_seconds is 0.05 to 5: gateways stop sealing without news")
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from attestation.binding import KeyBinding
-from attestation.errors import Malformed, NotAcceptable, SealbidError
+from attestation.errors import Malformed, NotAcceptable, Reason, SealbidError
 from attestation.lease import open_lease
 from attestation.registry.gateways import LoggedGateway, verify_gateway
 from attestation.registry.values import Refused, Registration, Verdict
@@ -116,14 +116,23 @@ class Registrar:
     async def know(self, gateways: Gateways, *, seconds: float) -> None:
         """Reads the list of gateways anew every so many seconds, until cancelled."""
         verified: dict[LoggedGateway, KnownGateway] = {}
+        named: set[bytes] = set()
+        told: Reason | None = None
         while True:
             try:
                 logged = await self._registry.list_gateways()
             except SealbidError as error:
-                _LOG.warning("gateways unknown", extra={"reason": error.reason.value, "text": error.message})
+                if error.reason is not told:
+                    extra = {"reason": error.reason.value, "text": error.message}
+                    _LOG.warning("list of gateways not read, keeping the last", extra=extra)
+                told = error.reason
             else:
+                told = None
                 verified = {item: found for item in logged if (found := verified.get(item) or self._verify(item))}
                 gateways.replace(verified.values())
+                for gateway_id in {item.gateway_id for item in verified.values()} - named:
+                    _LOG.info("gateway known", extra={"gateway_id": gateway_id.hex()})
+                named = {item.gateway_id for item in verified.values()}
             await asyncio.sleep(seconds)
 
     def _verify(self, gateway: LoggedGateway) -> KnownGateway | None:
@@ -135,7 +144,6 @@ class Registrar:
             extra = {"gateway_id": gateway.gateway_id.hex(), "reason": error.reason.value, "text": error.message}
             _LOG.warning("gateway refused", extra=extra)
             return None
-        _LOG.info("gateway known", extra={"gateway_id": gateway.gateway_id.hex()})
         return KnownGateway(
             gateway_id=gateway.gateway_id,
             signing_key=gateway.signing_key,

@@ -96,14 +96,18 @@ class Candidates:
             tasks.create_task(self._sweep())
 
     async def _follow(self) -> None:
-        wait = FIRST_WAIT
+        wait, lost = FIRST_WAIT, False
         while True:
             try:
                 async for event in self._registry.watch():
-                    wait = FIRST_WAIT
+                    if lost:
+                        _LOG.info("registry is back")
+                    wait, lost = FIRST_WAIT, False
                     await self._take(event)
             except SealbidError as error:
-                _LOG.warning("registry lost", extra={"reason": error.reason.value})
+                if not lost:
+                    _LOG.warning("registry lost", extra={"reason": error.reason.value, "text": error.message})
+                lost = True
             await asyncio.sleep(wait * (0.5 + self._jitter() / 2))
             wait = min(wait * 2, LONGEST_WAIT)
 

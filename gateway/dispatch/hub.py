@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import grpc
 
-from attestation.errors import NotGenuine, SealbidError
+from attestation.errors import NotGenuine, SealbidError, SettingsError
 from attestation.rpc.pinning import TLSIdentity, peer_spki, server_credentials, server_options
 from gateway.dispatch.interface import DispatchEvent, DispatchMetrics
 from gateway.dispatch.link import Link, pump
@@ -32,14 +32,18 @@ class Hub:
     def __init__(
         self, *, pool: WorkerPool, identity: TLSIdentity, gateway_id: bytes, metrics: DispatchMetrics, address: str
     ) -> None:
-        """Binds `address` (`host:port`, port 0 for any); `port` then says which."""
+        """Binds `address` (`host:port`, port 0 for any); `port` says which. Raises `SettingsError` if it cannot."""
         self._pool = pool
         self._gateway_id = gateway_id
         self._metrics = metrics
         self._server = grpc.aio.server(options=[*server_options(), *MESSAGE_OPTIONS])
         method: Any = grpc.stream_stream_rpc_method_handler(self._attach)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: method}),))
-        self.port: Final = self._server.add_secure_port(address, server_credentials(identity, pool.certificates))
+        try:
+            self.port: Final = self._server.add_secure_port(address, server_credentials(identity, pool.certificates))
+        except RuntimeError:
+            message = f"link_listen {address} cannot be bound, want a free address of this machine"
+            raise SettingsError(message) from None
 
     async def start(self) -> None:
         """Begins to accept."""

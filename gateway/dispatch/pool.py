@@ -119,6 +119,7 @@ class WorkerPool:
             del self._links[link.worker_id]
             self.models.remove(link.worker_id)
             self._metrics.dispatch(DispatchEvent.LINK_DOWN)
+            _LOG.info("worker unlinked", extra={"worker_id": link.worker_id.hex()})
             self._count()
 
     def halves_kept(self, kept: Mapping[bytes, Sequence[bytes]]) -> None:
@@ -263,6 +264,7 @@ class WorkerPool:
         if older is not None:
             older.close()
         self._metrics.dispatch(DispatchEvent.LINK_UP)
+        _LOG.info("worker linked", extra={"worker_id": link.worker_id.hex()})
 
     def _prepare(self, worker: AttestedWorker) -> None:
         try:

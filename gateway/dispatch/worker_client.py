@@ -67,16 +67,21 @@ class WorkerClient:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self, worker_id: bytes) -> None:
-        wait = FIRST_WAIT
+        wait, lost = FIRST_WAIT, False
         while (worker := self._pool.admitted(worker_id)) is not None and worker.endpoint:
             # A worker that dialled us needs no second link; two would take turns ending each other.
-            if not self._pool.linked(worker_id) and await self._link(worker):
-                wait = FIRST_WAIT
+            if not self._pool.linked(worker_id):
+                spoken, error = await self._link(worker)
+                if spoken:
+                    wait, lost = FIRST_WAIT, False
+                if error is not None:
+                    self._note(worker, error, spoken=spoken, again=lost)
+                lost = lost or error is not None
             await asyncio.sleep(wait * (0.5 + self._jitter() / 2))
             wait = min(wait * 2, LONGEST_WAIT)
 
-    async def _link(self, worker: AttestedWorker) -> bool:
-        """One link from its opening to its end; True when the worker spoke on it."""
+    async def _link(self, worker: AttestedWorker) -> tuple[bool, Exception | None]:
+        """One link from its opening to its end: whether the worker spoke on it, and what ended it."""
         spoken = False
         try:
             credentials = channel_credentials(self._identity, worker.certificate_der)
@@ -105,11 +110,20 @@ class WorkerClient:
                     self._pool.detach(link)
                     call.cancel()
         except (SealbidError, grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError) as error:
-            self._note(worker, error)
-        return spoken
+            return spoken, error
+        return spoken, None
 
-    def _note(self, worker: AttestedWorker, error: Exception) -> None:
+    def _note(self, worker: AttestedWorker, error: Exception, *, spoken: bool, again: bool) -> None:
+        """Every failure is counted; of attempts that fail one after the other only the first is worth a warning."""
         refused = isinstance(error, SealbidError)
         self._metrics.dispatch(DispatchEvent.LINK_REFUSED if refused else DispatchEvent.LINK_FAILED)
-        reason = error.reason.value if isinstance(error, SealbidError) else type(error).__name__
-        _LOG.warning("link ended", extra={"worker_id": worker.worker_id.hex(), "reason": reason})
+        extra = {"worker_id": worker.worker_id.hex(), "endpoint": worker.endpoint, "reason": _reason(error)}
+        event = "link ended" if spoken else "worker cannot be reached"
+        _LOG.log(logging.DEBUG if again else logging.WARNING, event, extra=extra)
+
+
+def _reason(error: Exception) -> str:
+    """A code that says why; never the text of a library."""
+    if isinstance(error, SealbidError):
+        return error.reason.value
+    return error.code().name if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__

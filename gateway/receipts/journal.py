@@ -150,7 +150,11 @@ class Journal:
             raise SettingsError(f"journal writer cannot be started: {error.strerror}") from None
         ended = asyncio.ensure_future(channel.ended())
         starting: set[asyncio.Future[Any]] = {ready, ended}
-        await asyncio.wait(starting, timeout=_READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(starting, timeout=_READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            channel.kill()  # nothing was handed to it yet
+            raise
         if not ready.done():
             channel.kill()
             ready.set_exception(SettingsError("journal writer ended before it was ready, see its log"))

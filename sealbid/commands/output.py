@@ -13,7 +13,8 @@ from attestation.errors import Reason, SealbidError
 from attestation.exits import Exit, exit_code
 
 HINTS: Mapping[Reason, str] = {
-    Reason.SETTINGS_INVALID: "`sealbid gateway check-config --config FILE` names what is wrong without starting",
+    Reason.SETTINGS_INVALID: "correct the file, variable or flag that says this; `--help` lists what the command takes",
+    Reason.PEER_UNAVAILABLE: "nothing answered at this address; is it right, and does the process run?",
     Reason.UNAUTHENTICATED: "`sealbid gateway new-key` makes a key; only its hash goes into the keys file",
     Reason.COLLATERAL_UNAVAILABLE: "nothing was accepted; try again when the collateral source answers",
     Reason.CHECKPOINT_INVALID: "the file given as --trust must hold the log key of the registry that issued this",

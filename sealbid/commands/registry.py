@@ -98,8 +98,8 @@ def revoke(address: str, api_key_file: Path, ca_file: Path | None, reason: str, 
 
     index = revoke_keyset(
         address,
-        api_key=api_key_file.read_text(encoding="utf-8").strip(),
-        ca_pem=None if ca_file is None else ca_file.read_bytes(),
+        api_key_file=api_key_file,
+        ca_file=ca_file,
         keyset_id=keyset,
         reason=reason,
     )

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -42,14 +43,14 @@ WORKERS: Final = (
     WorkerPlan(name="dogwood", ask_nanos=90, latency_ms=10, models=(MODEL,), image="someone-elses-image"),
 )
 REFUSED: Final = "dogwood"
+_MARK: Final = "sealbid-demo"
 
 
 def run(*, output_dir: Path, json_output: bool) -> int:
     """Plays the demo into `output_dir`; 0 when everything held. With `json_output` only the rows go to stdout."""
     console = demo_console(stderr=json_output)
     repository = _repository()
-    if output_dir.exists():
-        shutil.rmtree(output_dir)
+    _clear(output_dir)
     model = find_model(MODEL)
     plan = Plan(
         models={MODEL: ModelPlan(source=MODEL, engine_sha256=model.sha256.hex())},
@@ -68,6 +69,24 @@ def run(*, output_dir: Path, json_output: bool) -> int:
         f"check one yourself: sealbid audit receipt {example} --trust {output_dir}/trust.toml", soft_wrap=True
     )
     return 0
+
+
+def _clear(output_dir: Path) -> None:
+    """Makes room for this run: only what an earlier demo left is removed.
+
+    Raises:
+        SettingsError: something else lies there, or the folder cannot be used.
+    """
+    try:
+        if output_dir.exists() and any(output_dir.iterdir()):
+            if not (output_dir / _MARK).is_file():
+                raise SettingsError(f"--output {output_dir} holds files of others, want a new or empty folder")
+            shutil.rmtree(output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / _MARK).write_text("made by sealbid demo; the next one removes this folder\n", encoding="utf-8")
+    except OSError as error:
+        text = os.strerror(error.errno or 0).lower()
+        raise SettingsError(f"--output {output_dir} cannot be used: {text}") from None
 
 
 async def _play(deployment: Deployment, repository: Path, console: Console) -> list[Row]:

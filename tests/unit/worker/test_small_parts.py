@@ -12,6 +12,7 @@ import pytest
 
 from attestation.binding import Profile
 from attestation.errors import NotGenuine, SettingsError
+from attestation.logs import LogLevel
 from attestation.rpc.pinning import GATEWAY_NAME, make_identity
 from attestation.settings import load_settings
 from enclave.config import Limits, Model, Service, WorkerSettings, config_sha256
@@ -81,7 +82,7 @@ def test_the_configuration_digest_covers_what_decides_and_nothing_else(tmp_path:
     settings = settings_of(tmp_path)
     engines = [("magika", b"e" * 32)]
     digest = config_sha256(settings, engines)
-    same = replace(settings, provider="other", offers=(), log_level="debug", listen="0.0.0.0:1")
+    same = replace(settings, provider="other", offers=(), log_level=LogLevel.DEBUG, listen="0.0.0.0:1")
     assert config_sha256(same, engines) == digest
     others = [
         config_sha256(settings, [("magika", b"f" * 32)]),
