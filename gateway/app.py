@@ -280,7 +280,6 @@ class _Process:
             statistics=statistics,
             profile=profile_name(inputs.policy.profile),
             version=inputs.version,
-            max_response_bytes=settings.limits.max_response_bytes,
         )
         offers = MarketService(
             market=self._market,

@@ -15,11 +15,13 @@ sealed limits; every attempt has an award of its own, and only the answering one
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+
+from sealbid_oip.errors import OIPError
+from sealbid_oip.framing import MessageSplitter
 
 from attestation.binding import Profile
 from attestation.errors import Reason, SealbidError
@@ -37,16 +39,7 @@ from gateway.receipts.desk import Desk
 from gateway.receipts.issue import charge_for
 from gateway.request import FLUSH_MILLISECONDS, Attempt, Call, Ending, Outcome
 from gateway.telemetry import OK, Telemetry
-from gateway.tensors import Catalog, worker_refusal
-
-_REASONS: Final = {
-    WorkerStatus.ENGINE_FAILED: Reason.ENGINE_FAILED,
-    WorkerStatus.OVERLOADED: Reason.WORKER_OVERLOADED,
-    WorkerStatus.DEADLINE: Reason.DEADLINE_EXCEEDED,
-    WorkerStatus.CANCELLED: Reason.WORKER_FAILED,
-    WorkerStatus.INVALID: Reason.WORKER_FAILED,
-}
-"""What a worker's own word for its failure counts as; INVALID is here for one that does not say what is invalid."""
+from gateway.tensors import WORKER_REASONS, Catalog, worker_refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,16 +134,16 @@ class InferenceFlow:
                         raise
 
     async def stream(self, arrival: Arrival) -> AsyncGenerator[tuple[bytes, bytes], None]:
-        """One request of a ModelStreamInfer: (request id, output bytes) as they come. Raises as `unary` does."""
+        """One request of a ModelStreamInfer: (request id, message) as they come. Raises as `unary` does."""
         with self._admit(arrival) as journey:
             while True:
                 with self._award(journey) as awarded:
                     exchange: Exchange | None = None
                     try:
                         exchange = self._send(journey, awarded)
-                        async for chunk in exchange.chunks():
+                        async for message in self._messages(exchange):
                             journey.released = True
-                            yield journey.request.request_id, chunk
+                            yield journey.request.request_id, message
                         reply = await exchange.answer()
                         self._check(journey, reply)
                     except WorkerFailed as failure:
@@ -285,7 +278,7 @@ class InferenceFlow:
         if refusal is not None:
             self._conclude(journey, Ending.REFUSED, refusal.reason)
             raise refusal
-        raise WorkerFailed(_REASONS[reply.status], message, before_first_byte=not journey.released)
+        raise WorkerFailed(WORKER_REASONS[reply.status], message, before_first_byte=not journey.released)
 
     def _failed(self, journey: _Journey, awarded: Awarded, failure: WorkerFailed) -> None:
         """Notes a failed attempt and lets the next one begin; raises when there can be none."""
@@ -304,6 +297,18 @@ class InferenceFlow:
             raise failure
 
     # 5: answer
+
+    async def _messages(self, exchange: Exchange) -> AsyncIterator[bytes]:
+        """The stream's messages, whole. A worker that sends anything else failed, and is not paid for it."""
+        splitter = MessageSplitter(max_bytes=self._bounds.max_response_bytes)
+        try:
+            async for chunk in exchange.chunks():
+                for message in splitter.feed(chunk):
+                    yield message
+            splitter.finish()
+        except OIPError as error:
+            exchange.cancel()
+            raise WorkerFailed(Reason.WORKER_FAILED, f"worker's {error}") from None
 
     def _answered(self, journey: _Journey, awarded: Awarded, reply: Reply) -> Answer:
         journey.half = reply.half

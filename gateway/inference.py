@@ -14,8 +14,6 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from sealbid_oip import messages as oip
 from sealbid_oip.codec import append_response_parameters, append_stream_parameters
-from sealbid_oip.errors import OIPError
-from sealbid_oip.framing import MessageSplitter
 from sealbid_oip.service import EXTENSIONS, METHODS, SERVICE
 from sealbid_oip.spec import ModelSpec, model_config, model_metadata
 
@@ -27,7 +25,7 @@ from gateway.auth import Authenticator
 from gateway.errors import InvalidRequest, NoCapacity, Unauthenticated
 from gateway.flow import Answer, Arrival, InferenceFlow
 from gateway.statistics import Statistics
-from gateway.tensors import Catalog, invalid
+from gateway.tensors import Catalog
 
 Context = grpc.aio.ServicerContext[Any, Any]
 RECEIPT: Final = "sealbid-receipt"
@@ -47,7 +45,6 @@ class InferenceService:
         statistics: Statistics,
         profile: str,
         version: str,
-        max_response_bytes: int,
     ) -> None:
         self._flow = flow
         self._catalog = catalog
@@ -55,7 +52,6 @@ class InferenceService:
         self._statistics = statistics
         self._profile = profile
         self._version = version
-        self._max_response_bytes = max_response_bytes
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service's methods, by name: payloads stay bytes, since the flow seals them as they came."""
@@ -100,16 +96,10 @@ class InferenceService:
         return Arrival(tenant=credential.name, method=method, payload=payload, seconds_left=context.time_remaining())
 
     async def _messages(self, arrival: Arrival) -> AsyncIterator[bytes]:
-        splitter = MessageSplitter(max_bytes=self._max_response_bytes)
         parameters = {PROFILE: self._profile}
-        try:
-            async for request_id, chunk in self._flow.stream(arrival):
-                parameters[RECEIPT] = request_id.hex()
-                for message in splitter.feed(chunk):
-                    yield append_stream_parameters(message, parameters)
-            splitter.finish()
-        except OIPError as error:
-            raise invalid(error) from None
+        async for request_id, message in self._flow.stream(arrival):
+            parameters[RECEIPT] = request_id.hex()
+            yield append_stream_parameters(message, parameters)
 
     def _trailing(self, answer: Answer) -> tuple[tuple[str, str | bytes], ...]:
         return (

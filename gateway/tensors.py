@@ -10,6 +10,7 @@ describe for those digests. Requests are parsed and checked once and then travel
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sealbid_oip.errors import OIPError
 from sealbid_oip.generation import PROMPT, TOKEN_IDS, read_sampling
@@ -20,6 +21,7 @@ from sealbid_oip.validate import parse_request, validate_request
 
 from attestation.errors import Reason
 from attestation.offer import Tier
+from attestation.sealing.halves import WorkerStatus
 from attestation.sealing.header import Method
 from gateway.config import Model
 from gateway.errors import InvalidRequest, NoCapacity
@@ -32,6 +34,15 @@ UNITS_PER_GENERATED_TOKEN = 4
 _RESERVE_FACTOR = 2
 _LENGTH_PREFIX = 4
 _CONFIGURED = "a configured model"
+
+WORKER_REASONS: Final = {
+    WorkerStatus.ENGINE_FAILED: Reason.ENGINE_FAILED,
+    WorkerStatus.OVERLOADED: Reason.WORKER_OVERLOADED,
+    WorkerStatus.DEADLINE: Reason.DEADLINE_EXCEEDED,
+    WorkerStatus.CANCELLED: Reason.WORKER_FAILED,
+    WorkerStatus.INVALID: Reason.WORKER_FAILED,
+}
+"""What a worker's own word for its failure counts as; INVALID is here for one that does not say what is invalid."""
 
 SpecOf = Callable[[bytes], ModelSpec | None]
 """The interface attested workers describe for an engine digest; None when no linked worker serves it."""

@@ -107,7 +107,6 @@ async def _listening(settings: GatewaySettings, keys: APIKeys) -> AsyncIterator[
         statistics=Statistics(MODELS),
         profile="SIMULATED",
         version="0",
-        max_response_bytes=1024,
     )
     front = Front(
         settings=settings,

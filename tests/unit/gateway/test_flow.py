@@ -4,6 +4,7 @@
 import asyncio
 
 import pytest
+from sealbid_oip.framing import prefix_message
 
 from attestation.errors import Reason
 from attestation.sealing.halves import WorkerStatus
@@ -241,7 +242,9 @@ async def test_a_budget_stays_reserved_until_it_is_known_what_a_left_request_cos
 
 async def test_a_stream_passes_its_bytes_on_and_is_charged_at_its_end() -> None:
     """Chunks come under the request's id in order; the outcome follows the last of them."""
-    played = scene(Act(chunks=(b"a", b"b"), units=9), spec=TEXT)
+    played = scene(
+        Act(chunks=(prefix_message(b"a") + prefix_message(b"b")[:3], prefix_message(b"b")[3:]), units=9), spec=TEXT
+    )
     got = [chunk async for chunk in played.flow.stream(prompt())]
     (outcome,) = played.desk.outcomes
     assert got == [(outcome.request_id, b"a"), (outcome.request_id, b"b")]
@@ -250,9 +253,9 @@ async def test_a_stream_passes_its_bytes_on_and_is_charged_at_its_end() -> None:
 
 async def test_a_stream_fails_over_before_its_first_byte_and_never_after() -> None:
     """Text a caller has seen is not repeated by another worker."""
-    before = scene(Act(failure=lost()), Act(chunks=(b"a",)), spec=TEXT)
+    before = scene(Act(failure=lost()), Act(chunks=(prefix_message(b"a"),)), spec=TEXT)
     assert [chunk for _, chunk in [item async for item in before.flow.stream(prompt())]] == [b"a"]
-    after = scene(Act(chunks=(b"a",), failure=lost(before_first_byte=False)), Act(), spec=TEXT)
+    after = scene(Act(chunks=(prefix_message(b"a"),), failure=lost(before_first_byte=False)), Act(), spec=TEXT)
     stream = after.flow.stream(prompt())
     assert (await anext(stream))[1] == b"a"
     with pytest.raises(WorkerFailed):
@@ -263,10 +266,23 @@ async def test_a_stream_fails_over_before_its_first_byte_and_never_after() -> No
 
 async def test_a_stream_its_caller_leaves_is_cancelled() -> None:
     """Closing the iterator tells the worker; what was done is recorded once."""
-    played = scene(Act(chunks=(b"a",), hang=True, units=100), spec=TEXT)
+    played = scene(Act(chunks=(prefix_message(b"a"),), hang=True, units=100), spec=TEXT)
     stream = played.flow.stream(prompt())
     await anext(stream)
     await stream.aclose()
     await played.flow.drain()
     assert played.pool.exchanges[0].cancelled.is_set()
     assert len(played.desk.outcomes) == 1
+
+
+async def test_a_stream_that_is_not_whole_messages_is_the_workers_failure_and_not_paid() -> None:
+    """Bytes that end inside a message, or state an absurd length, cost the worker its pay; before them, its place."""
+    for broken in (b"\x00\x00\x00\x09half", b"\xff\xff\xff\xff"):
+        alone = scene(Act(chunks=(prefix_message(b"a"), broken), units=9), spec=TEXT)
+        with pytest.raises(WorkerFailed):
+            _ = [message async for message in alone.flow.stream(prompt())]
+        (outcome,) = alone.desk.outcomes
+        assert (outcome.ending, outcome.charge_nanos) == (Ending.FAILED, 0)
+        assert alone.pool.exchanges[0].cancelled.is_set()
+        replaced = scene(Act(chunks=(broken,)), Act(chunks=(prefix_message(b"b"),)), spec=TEXT)
+        assert [message async for _, message in replaced.flow.stream(prompt())] == [b"b"]
