@@ -15,6 +15,7 @@ import gc
 import logging
 import os
 import random
+import resource
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -73,6 +74,7 @@ _SECRET_BYTES: Final = 32
 def main(settings: GatewaySettings) -> None:
     """Runs a gateway until SIGTERM or SIGINT. Raises `SettingsError` for what must not start."""
     inputs = read_inputs(settings)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold requests in the clear, and keys
     identity = load_identity(settings.state_dir, entropy=os.urandom)
     logs.configure("gateway", inputs.policy.profile.value, level=settings.log_level.upper())
     uvloop.run(serve(settings, inputs, identity))

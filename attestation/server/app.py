@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class RunningRegistry:
 
 def main(settings: RegistrySettings) -> None:
     """Runs a registry until SIGTERM or SIGINT. Raises `SettingsError` for what must not start."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the log's key
     policy = _policy(settings)
     logs.configure("registry", policy.profile.value, level=settings.log_level.upper())
     asyncio.run(serve(settings))

@@ -45,14 +45,14 @@ def line_with(process: "subprocess.Popen[str]", event: str) -> str:
 
 
 @contextmanager
-def registry(folder: Path) -> Iterator[None]:
-    """A registry that serves and whose address stands in the gateway's settings."""
+def registry(folder: Path) -> Iterator[int]:
+    """A registry that serves, by its process id; its address stands in the gateway's settings."""
     with serving(folder, "registry") as process:
         found = re.search(r'"address": "([^"]+)"', line_with(process, "registry serves"))
         assert found is not None
         text = (folder / "gateway.toml").read_text(encoding="utf-8")
         (folder / "gateway.toml").write_text(text.replace("127.0.0.1:1", found[1]), encoding="utf-8")
-        yield
+        yield process.pid
         process.terminate()
         assert process.wait() == 0
 
@@ -65,6 +65,17 @@ def test_a_gateway_that_waits_for_its_registry_can_be_stopped(folder: Path, told
         process.send_signal(told)
         _, rest = process.communicate()
         assert (process.returncode, rest) == (0, "")
+
+
+def test_no_process_leaves_a_core_dump(folder: Path) -> None:
+    """Registry and gateway run with a core file size of 0: a dump would hold keys and requests in the clear."""
+    with registry(folder) as registry_pid, serving(folder, "gateway") as gateway:
+        line_with(gateway, "gateway serves")
+        for pid in (registry_pid, gateway.pid):
+            limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+            assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+        gateway.terminate()
+        assert gateway.wait() == 0
 
 
 def test_a_gateway_that_waits_for_its_journal_can_be_stopped(folder: Path) -> None:
