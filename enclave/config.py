@@ -59,8 +59,8 @@ class Model:
     max_batch_size: int | None = None
     """Rows one request may have and one batch may reach; the source's own when unset."""
     threads: int = 1
-    max_delay_milliseconds: int = 1
-    """How long a request may wait for others to share its batch."""
+    max_delay_milliseconds: int = 0
+    """How long a request waits for others to share its batch; batches form by themselves while the engine is busy."""
     max_waiting: int = 256
     max_streams: int = 16
 
