@@ -158,7 +158,7 @@ def _worker(
     _require(digest == gateway.worker_half_sha256, "worker_half digest", digest.hex(), gateway.worker_half_sha256.hex())
     half = WorkerHalf.decode(part.half)
     _check_identity(half, entry)
-    _check_dispatch(half, gateway, dispatches)
+    _check_dispatch(half, gateway, dispatches, keyset)
     facts = _facts(half, entry, index)
     _check_times(facts)
     return facts, entry.simulated
@@ -177,12 +177,14 @@ def _check_identity(half: WorkerHalf, entry: Entry) -> None:
     _require(known, "worker_half.engine_sha256", half.engine_sha256.hex(), "an engine the verdict names")
 
 
-def _check_dispatch(half: WorkerHalf, gateway: GatewayHalf, dispatches: list[Dispatch]) -> None:
+def _check_dispatch(half: WorkerHalf, gateway: GatewayHalf, dispatches: list[Dispatch], keyset: Keyset) -> None:
     listed = dict(zip(gateway.dispatches, dispatches, strict=True))
     dispatch = listed.get(half.dispatch_sha256)
     if dispatch is None:
         raise _not_genuine("worker_half.dispatch_sha256", half.dispatch_sha256.hex(), "a dispatch of this request")
     _require(half.header_sha256 == dispatch.header_sha256, "worker_half.header_sha256", "another", "the dispatched one")
+    keys = {keyset.key_id(suite) for suite, _ in keyset.suites}
+    _require(dispatch.key_id in keys, "dispatch.key_id", dispatch.key_id.hex(), "a key of the worker's keyset")
     _require(dispatch.price_nanos == gateway.price_nanos, "price", str(gateway.price_nanos), str(dispatch.price_nanos))
     _require(dispatch.award_sha256 == gateway.award_sha256, "award", "another", "the dispatched one")
 

@@ -199,7 +199,7 @@ class InferenceFlow:
             model=asked.model,
             payload=arrival.payload,
             limits=asked.limits,
-            rows=asked.rows,
+            context=asked.context,
             wu_cap=asked.wu_cap,
             deadline=self._monotonic() + seconds,
             expires=int(now.timestamp() + seconds) + 1,
@@ -216,7 +216,7 @@ class InferenceFlow:
             wu_cap=call.wu_cap,
             max_total_nanos=call.limits.max_total_nanos,
             deadline_ms=self._milliseconds_left(call),
-            context=call.rows,
+            context=call.context,
         )
 
     def _sealed_limits(self, call: Call, intent: Intent) -> RequestLimits:

@@ -39,7 +39,8 @@ class Call:
     model: str
     payload: bytes = field(repr=False)
     limits: Limits
-    rows: int
+    context: int
+    """Rows of the batch, or tokens of prompt and answer together."""
     wu_cap: int
     """Work units this request can cost at most."""
     deadline: float

@@ -54,7 +54,8 @@ class Admission:
 
     model: str
     limits: Limits
-    rows: int
+    context: int
+    """Rows of the batch, or tokens of prompt and answer together."""
     wu_cap: int
 
 
@@ -107,11 +108,11 @@ class Catalog:
             spec = self.spec(request.model_name)
             rows = validate_request(request, spec, max_bytes=self._max_request_bytes)
             _check_method(spec, method)
-            wu_cap = _generative_cap(request) if spec.decoupled else UNITS_PER_ROW * rows
+            context, wu_cap = _generation(request) if spec.decoupled else (rows, UNITS_PER_ROW * rows)
             limits = _limits(request.parameters, self._models[spec.name], wu_cap)
         except OIPError as error:
             raise invalid(error) from None
-        return Admission(model=spec.name, limits=limits, rows=rows, wu_cap=wu_cap)
+        return Admission(model=spec.name, limits=limits, context=context, wu_cap=wu_cap)
 
 
 def invalid(error: OIPError) -> InvalidRequest:
@@ -136,7 +137,8 @@ def _check_method(spec: ModelSpec, method: Method) -> None:
         raise InvalidRequest(Reason.PARAMETER_INVALID, "method", "ModelInfer", "ModelStreamInfer, the model streams")
 
 
-def _generative_cap(request: ModelInferRequest) -> int:
+def _generation(request: ModelInferRequest) -> tuple[int, int]:
+    """How many tokens a generation can hold, and the work units it can cost."""
     prompt = 0
     for index, tensor in enumerate(request.inputs):
         raw = request.raw_input_contents
@@ -145,7 +147,7 @@ def _generative_cap(request: ModelInferRequest) -> int:
         elif tensor.name == PROMPT:
             prompt += len(raw[index]) - _LENGTH_PREFIX if raw else sum(map(len, tensor.contents.bytes_contents))
     generated = read_sampling(request.parameters).max_tokens
-    return max(1, UNITS_PER_PROMPT_TOKEN * prompt + UNITS_PER_GENERATED_TOKEN * generated)
+    return prompt + generated, UNITS_PER_PROMPT_TOKEN * prompt + UNITS_PER_GENERATED_TOKEN * generated
 
 
 def _limits(parameters: Parameters, model: Model, wu_cap: int) -> Limits:

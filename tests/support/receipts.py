@@ -53,6 +53,8 @@ class World:
     engine: bytes = ENGINE
     half_started: datetime = NOW
     attempts: int = 2
+    key_id: bytes = b""
+    """The key requests were dispatched to; the keyset's own when empty."""
     edit_worker_half: Callable[[WorkerHalf], WorkerHalf] = lambda half: half
     edit_gateway_half: Callable[[GatewayHalf], GatewayHalf] = lambda half: half
 
@@ -128,7 +130,7 @@ class World:
             offer_id=_digest(f"offer {number}"),
             price_nanos=self.price,
             gateway_id=self.gateway_id,
-            key_id=_digest("key"),
+            key_id=self.key_id or self.keyset.key_id(SuiteID.X25519),
             deadline_ms=1000,
         )
 

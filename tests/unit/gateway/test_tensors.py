@@ -41,7 +41,7 @@ def _rows(rows: int = 2, **parameters: ParameterValue) -> bytes:
 def test_a_tensor_request_costs_a_thousand_units_a_row() -> None:
     """Rows and ceiling follow from the batch; without a word from the caller the reserve is the price cap."""
     asked = _catalog().admit(_rows(3), Method.INFER)
-    assert (asked.model, asked.rows, asked.wu_cap) == ("rows", 3, 3000)
+    assert (asked.model, asked.context, asked.wu_cap) == ("rows", 3, 3000)
     assert asked.limits.max_price_nanos == 200
     assert asked.limits.max_total_nanos == 600
     assert asked.limits.tier is Tier.STANDARD
@@ -63,7 +63,7 @@ def test_a_generation_is_bounded_by_its_prompt_and_its_tokens() -> None:
     """A prompt counts at most its bytes, a generated token four units."""
     request = encode_request("text", {"prompt": np.array([b"hello"], np.object_)}, parameters={"max_tokens": 10})
     asked = _catalog(TEXT).admit(request.SerializeToString(), Method.STREAM)
-    assert asked.wu_cap == 5 + 4 * 10
+    assert (asked.context, asked.wu_cap) == (5 + 10, 5 + 4 * 10)
 
 
 def test_a_streaming_model_refuses_the_unary_call() -> None:

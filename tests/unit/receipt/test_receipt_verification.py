@@ -98,6 +98,7 @@ def test_every_field_changed_in_any_byte_is_rejected(path: tuple[Any, ...]) -> N
         (World(verdict_passed=False), "verdict"),
         (World(key_use="lease"), "gateway_key use"),
         (World(engine=bytes(32)), "engine_sha256"),
+        (World(key_id=bytes(32)), "dispatch.key_id"),
         (World(half_started=NOW + timedelta(hours=2)), "worker_half.started"),
         (World(half_started=NOW - timedelta(hours=2)), "worker_half.started"),
         (World(charge=501), "charge_nanos"),
