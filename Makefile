@@ -63,6 +63,7 @@ vectors: $(STAMP) ## Write tests/vectors again
 
 mutants: $(STAMP) ## Each patch in tests/mutants must make a test fail
 	$(BIN)/python -m tests.mutants.run
+	$(BIN)/python -m tests.mutants.rulings
 
 test-wheel: $(STAMP) ## Build the wheel and test it without the source tree
 	$(BIN)/python -m pytest -q -m slow tests/packaging
