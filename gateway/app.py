@@ -41,6 +41,7 @@ from gateway.auth import Authenticator
 from gateway.config import GatewaySettings
 from gateway.dispatch.candidates import Candidates
 from gateway.dispatch.hub import Hub
+from gateway.dispatch.interface import DispatchEvent
 from gateway.dispatch.pool import WorkerPool
 from gateway.dispatch.sessions import Sessions
 from gateway.dispatch.worker_client import WorkerClient
@@ -148,7 +149,7 @@ class _Process:
             guard=guard,
             suites=policy.suites,
             entropy=os.urandom,
-            made=lambda: telemetry.dispatch("session"),
+            made=lambda: telemetry.dispatch(DispatchEvent.SESSION),
         )
         self._records = open_records(
             settings.state_dir, gateway_key=LoggedEntry(entry=gateway.key_entry, proof=gateway.key_proof)

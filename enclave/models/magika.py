@@ -19,7 +19,6 @@ OUTPUT = "target_label"
 BLOCK = 4096
 SIDE = 1024
 PADDING = 256
-LEAST_BYTES = 8  # of a file, stripped: below that the model has nothing to go by
 
 MODEL_SHA256 = bytes.fromhex("fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c")
 CONFIG_SHA256 = bytes.fromhex("ae24c742205358f6ff6dfd5facb6743fb69743dbba8373e73da58ff0cbd695db")

@@ -27,8 +27,6 @@ from attestation.tlog.merkle import leaf_hash
 STANDING_LABEL: Final = "sealbid/standing/1"
 LABEL: Final = "sealbid/snapshot/1"
 _AFTER_ANY_ID: Final = b"\xff" * 33
-_OFFER_LABEL: Final = label("snapshot offer")
-_STANDING_LABEL: Final = label("snapshot standing")
 _SALT_LABEL: Final = label("offer salt")
 _MAX_VIEWS: Final = 16
 
