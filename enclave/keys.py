@@ -11,7 +11,7 @@ the libraries hand out immutable bytes.
 """
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -28,7 +28,7 @@ from attestation.rpc.pinning import WORKER_NAME, TLSIdentity, make_identity
 from attestation.sealing.batch import WORKER_HALF, sign_leaves
 from attestation.sealing.errors_signed import SignedError, sign_error
 from attestation.sealing.grant import GrantedTransport
-from attestation.sealing.incoming import IncomingCall, OpenedCall
+from attestation.sealing.incoming import IncomingCall, Offers, OpenedCall
 from attestation.sealing.replay import RequestIDs
 from attestation.sealing.rotation import KeyRing
 from attestation.sealing.schedule import refuse_copy
@@ -136,7 +136,7 @@ class KeyCustody:
         call: IncomingCall,
         *,
         transport: GrantedTransport,
-        offers: Container[bytes],
+        offers: Offers,
         now: datetime,
         max_bytes: int,
     ) -> tuple[OpenedCall, Tenure]:

@@ -11,7 +11,9 @@ from typing import Final
 
 from attestation.errors import Reason, SealingError
 from attestation.offer import Offer, Tier
-from attestation.sealing.incoming import OpenedCall
+from attestation.sealing.dispatch import Dispatch
+from attestation.sealing.header import Header
+from attestation.sealing.incoming import OpenedCall, refused
 
 GRACE_SECONDS: Final = 120
 
@@ -33,7 +35,7 @@ class _Entry:
 
 
 class OwnOffers:
-    """The offers of one worker by id; `in` says whether a dispatch may name an id. One event loop."""
+    """The offers of one worker by id, to which `attestation.sealing.incoming` holds a dispatch. One event loop."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, _Entry] = {}
@@ -52,23 +54,18 @@ class OwnOffers:
         self._entries = {key: entry for key, entry in self._entries.items() if entry.offer.not_after > horizon}
         self._entries[offer.offer_id] = _Entry(offer=offer, lot=lot)
 
+    def check(self, dispatch: Dispatch, header: Header) -> None:
+        """Accepts a dispatch that `take` would take a slot for, and takes none. Raises as `take`."""
+        self._lot(dispatch, header)
+
     def take(self, opened: OpenedCall) -> Lot:
         """Takes a slot of the lot the call was awarded; give it back by `release`.
 
         Raises:
-            SealingError: the price is under the ask or the model another than offered (DISPATCH_REFUSED), or all slots
-                are taken (WORKER_OVERLOADED).
+            SealingError: the offer is not this worker's, the price under the ask, or the model another than offered
+                (DISPATCH_REFUSED), or all slots are taken (WORKER_OVERLOADED).
         """
-        entry = self._entries.get(opened.dispatch.offer_id)
-        if entry is None:
-            raise _refused("offer_id", opened.dispatch.offer_id.hex(), "an offer of this worker")
-        offer, lot = entry.offer, entry.lot
-        if opened.dispatch.price_nanos < offer.ask_nanos:
-            raise _refused("price_nanos", str(opened.dispatch.price_nanos), f"at least the {offer.ask_nanos} asked")
-        if opened.header.limits.model != offer.model:
-            raise _refused("offer_id", "an offer for another model", offer.model)
-        if lot.taken >= lot.slots:
-            raise SealingError(Reason.WORKER_OVERLOADED, f"slots taken are {lot.taken}, want under {lot.slots}")
+        lot = self._lot(opened.dispatch, opened.header)
         lot.taken += 1
         return lot
 
@@ -77,6 +74,15 @@ class OwnOffers:
         """Gives a slot back."""
         lot.taken -= 1
 
-
-def _refused(name: str, got: str, want: str) -> SealingError:
-    return SealingError(Reason.DISPATCH_REFUSED, f"dispatch.{name} is {got}, want {want}")
+    def _lot(self, dispatch: Dispatch, header: Header) -> Lot:
+        entry = self._entries.get(dispatch.offer_id)
+        if entry is None:
+            raise refused(f"dispatch.offer_id is {dispatch.offer_id.hex()}, want an offer of this worker")
+        offer, lot = entry.offer, entry.lot
+        if dispatch.price_nanos < offer.ask_nanos:
+            raise refused(f"dispatch.price_nanos is {dispatch.price_nanos}, want at least the {offer.ask_nanos} asked")
+        if header.limits.model != offer.model:
+            raise refused(f"dispatch.offer_id is an offer for another model, want {offer.model}")
+        if lot.taken >= lot.slots:
+            raise SealingError(Reason.WORKER_OVERLOADED, f"slots taken are {lot.taken}, want under {lot.slots}")
+        return lot

@@ -2,8 +2,9 @@
 """The worker: what every link shares, and the one place where a call is admitted (docs/spec.md, 11.3).
 
     1 refuse early    draining, no lease in force, too many calls, no room for another half
-    2 open            `KeyCustody.open`: grant, dispatch, limits, replay, wrap, first frame; marks only when all held
-    3 take a slot     of the offer the dispatch names
+    2 open            `KeyCustody.open`: grant, dispatch, limits, replay, the offer named and a slot of it free, wrap,
+                      first frame; marks only when all held
+    3 take a slot     of that offer: the one found free
     4 run             `Call`, which ends with a half
 
 What fails in 1 to 3 has executed nothing and says so, signed where senders may act on it (`errors_signed.SIGNABLE`).

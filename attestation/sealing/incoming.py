@@ -3,17 +3,20 @@
 
     1 dispatch  its tag verifies under a control session granted on this transport, by this gateway
     2 header    parses, and is the one the dispatch names; so are session, counter and key
-    3 limits    price within the sealed cap, offer the worker's own, not expired
-    4 replay    request id and counter not seen; nothing is marked yet
+    3 limits    price within the sealed cap
+    4 replay    not expired; request id and counter not seen; nothing is marked yet
+      offer     the worker's own, for this model, at no less than its ask, with a slot free
     5 open      the wrap opens, the content key is the committed one, the first frame opens
     6 mark      counter and request id, together; only now may anything run
 
-Whatever fails before 6 leaves no trace: a forged or damaged request must not burn the counter of the genuine one.
+Whatever fails before 6 leaves no trace: a forged or damaged request must not burn the counter of the genuine one, and
+a request the worker will not run must not cost a place among the ids it remembers. The offer comes after replay, so
+that of a request that runs already nobody is told that the worker has no slot for it.
 """
 
-from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from attestation.codec.labels import labelled_sha256
 from attestation.errors import Reason, SealingError
@@ -25,6 +28,19 @@ from attestation.sealing.replay import RequestIDs
 from attestation.sealing.request import RequestOpener, open_request
 from attestation.sealing.response import ResponseSealer
 from attestation.sealing.worker_session import WorkerSession
+
+
+class Offers(Protocol):
+    """What the worker has on offer, to which a dispatch is held before anything is marked."""
+
+    def check(self, dispatch: Dispatch, header: Header) -> None:
+        """Accepts a dispatch under an offer of this worker with a slot free, without taking the slot.
+
+        Raises:
+            SealingError: another's offer, another model, or a price under the ask (DISPATCH_REFUSED), or no slot free
+                (WORKER_OVERLOADED).
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +122,7 @@ def open_call(
     control_keys: tuple[bytes, ...],
     transport: GrantedTransport,
     seen: RequestIDs,
-    offers: Container[bytes],
+    offers: Offers,
     now: datetime,
     max_bytes: int,
 ) -> OpenedCall:
@@ -118,14 +134,16 @@ def open_call(
     check_tag(control_keys, call.dispatch, call.tag)
     dispatch, header = Dispatch.decode(call.dispatch), Header.decode(call.header)
     _check_names(dispatch, header, session, call.counter, transport)
-    _check_limits(dispatch, header, offers)
-    seen.check(header.request_id, header.limits.expires, now=now)
+    if dispatch.price_nanos > header.limits.max_price_nanos:
+        raise refused(f"dispatch.price_nanos is {dispatch.price_nanos}, want at most {header.limits.max_price_nanos}")
+    seen.check(header.request_id, header.limits.expires, gateway_id=transport.gateway_id, now=now)
     session.check_counter(call.counter)
+    offers.check(dispatch, header)
     cek = session.unwrap(header, call.counter, call.wrap)
     request = open_request(cek, header, max_bytes=max_bytes)
     request.feed(call.frame, call.final)
     session.window.mark(call.counter)
-    seen.mark(header.request_id, header.limits.expires)
+    seen.mark(header.request_id, header.limits.expires, gateway_id=transport.gateway_id)
     keys = session.response_keys(header, call.counter)
     return OpenedCall(
         header=header,
@@ -146,14 +164,6 @@ def _check_names(
     _same("gateway_id", dispatch.gateway_id, transport.gateway_id)
     if dispatch.counter != counter:
         raise refused(f"dispatch.counter is {dispatch.counter}, want {counter}")
-
-
-def _check_limits(dispatch: Dispatch, header: Header, offers: Container[bytes]) -> None:
-    """The dispatch lies within what the caller sealed and what this worker offered."""
-    if dispatch.price_nanos > header.limits.max_price_nanos:
-        raise refused(f"dispatch.price_nanos is {dispatch.price_nanos}, want at most {header.limits.max_price_nanos}")
-    if dispatch.offer_id not in offers:
-        raise refused(f"dispatch.offer_id is {dispatch.offer_id.hex()}, want an offer of this worker")
 
 
 def _same(name: str, got: bytes, want: bytes) -> None:

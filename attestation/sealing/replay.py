@@ -7,6 +7,7 @@ fails to open must leave no trace by which a later, genuine one would be refused
 """
 
 import heapq
+from collections import Counter
 from datetime import datetime
 from typing import Final
 
@@ -52,27 +53,32 @@ class ReplayWindow:
 class RequestIDs:
     """Request ids until their headers expire; one per worker, shared by all its key generations.
 
+    Each id is counted to the gateway it came from. A gateway is refused once it has as many as there are places free:
+    one alone takes half the table at most, and the next one half of what is left.
+
     Wall time is the host's to set. An id forgotten because the clock ran ahead stays refused when it is set back: no
     header that expired by the latest forgotten one is accepted again.
     """
 
-    __slots__ = ("_by_expiry", "_capacity", "_forgotten", "_ids")
+    __slots__ = ("_by_expiry", "_by_gateway", "_capacity", "_forgotten", "_ids")
 
     def __init__(self, *, capacity: int = 1 << 20) -> None:
         self._capacity = capacity
         self._ids: set[bytes] = set()
-        self._by_expiry: list[tuple[int, bytes]] = []
+        self._by_expiry: list[tuple[int, bytes, bytes]] = []
+        self._by_gateway: Counter[bytes] = Counter()
         self._forgotten = 0
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def check(self, request_id: bytes, expires: int, *, now: datetime) -> None:
+    def check(self, request_id: bytes, expires: int, *, gateway_id: bytes, now: datetime) -> None:
         """Accepts an id not seen whose header is in force, without marking it.
 
         Raises:
             Replayed: the id was executed before (DUPLICATE_REQUEST).
-            SealingError: the header is past or too far ahead (DISPATCH_REFUSED), or the table full (WORKER_OVERLOADED).
+            SealingError: the header is past or too far ahead (DISPATCH_REFUSED), or this gateway has its share of the
+                table (WORKER_OVERLOADED).
         """
         at = int(now.timestamp())
         self._forget(at)
@@ -81,15 +87,21 @@ class RequestIDs:
         if not max(at, self._forgotten) < expires <= at + MAX_REQUEST_SECONDS:
             want = f"within {MAX_REQUEST_SECONDS} seconds after {max(at, self._forgotten)}"
             raise SealingError(Reason.DISPATCH_REFUSED, f"header.expires is {expires}, want {want}")
-        if len(self._ids) >= self._capacity:
-            raise SealingError(Reason.WORKER_OVERLOADED, f"worker remembers {self._capacity} requests, want fewer")
+        own, free = self._by_gateway[gateway_id], self._capacity - len(self._ids)
+        if own >= free:
+            message = f"requests remembered of this gateway are {own}, want under the {free} places free"
+            raise SealingError(Reason.WORKER_OVERLOADED, message)
 
-    def mark(self, request_id: bytes, expires: int) -> None:
+    def mark(self, request_id: bytes, expires: int, *, gateway_id: bytes) -> None:
         """Remembers an id that `check` let pass until its header expires."""
         self._ids.add(request_id)
-        heapq.heappush(self._by_expiry, (expires, request_id))
+        self._by_gateway[gateway_id] += 1
+        heapq.heappush(self._by_expiry, (expires, request_id, gateway_id))
 
     def _forget(self, at: int) -> None:
         while self._by_expiry and self._by_expiry[0][0] <= at:
-            self._forgotten, request_id = heapq.heappop(self._by_expiry)
+            self._forgotten, request_id, gateway_id = heapq.heappop(self._by_expiry)
             self._ids.discard(request_id)
+            self._by_gateway[gateway_id] -= 1
+            if not self._by_gateway[gateway_id]:
+                del self._by_gateway[gateway_id]

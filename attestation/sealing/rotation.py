@@ -6,7 +6,6 @@ flight for at most ten minutes, and none serves past its binding's `not_after`; 
 together. Forward secrecy has this grain: a recorded request can be opened as long as its generation's key exists.
 """
 
-from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -15,7 +14,7 @@ from attestation.errors import Malformed, Reason, SealingError
 from attestation.sealing import schedule
 from attestation.sealing.frames import MAX_MESSAGE_BYTES
 from attestation.sealing.grant import GrantedTransport
-from attestation.sealing.incoming import IncomingCall, OpenedCall, open_call
+from attestation.sealing.incoming import IncomingCall, Offers, OpenedCall, open_call
 from attestation.sealing.replay import RequestIDs
 from attestation.sealing.session import Role, SessionInfo
 from attestation.sealing.worker_session import KeyGeneration, WorkerSession
@@ -85,7 +84,7 @@ class KeyRing:
         call: IncomingCall,
         *,
         transport: GrantedTransport,
-        offers: Container[bytes],
+        offers: Offers,
         now: datetime,
         max_bytes: int = MAX_MESSAGE_BYTES,
     ) -> OpenedCall:

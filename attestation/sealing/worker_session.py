@@ -2,12 +2,14 @@
 """The worker's private HPKE keys and every session made under them, in one object (docs/spec.md, 4.6 and 4.7).
 
 A session id is the hash of what established it, and is remembered for as long as the private key that could open it
-again. An id seen and dead is refused; a full table refuses new sessions and asks for new keys. Whoever loses the table
+again. An id seen and dead is refused; a full table refuses new sessions and asks for new keys. Before that each gateway
+is held to its share, for its own sessions and for those of its clients, and refused alone. Whoever loses the table
 has lost the keys with it, so no recorded establishment is ever opened with an empty replay window.
 Refused before any key encapsulation: a control session without a grant, a client's session on a transport without one,
 and an info that names another key.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
@@ -26,6 +28,8 @@ from attestation.sealing.session import Role, SessionInfo
 from attestation.sealing.suite import HPKEKeyPair
 
 MAX_SESSIONS: Final = 1 << 18
+MAX_GATEWAY_SESSIONS: Final = 1 << 12
+"""Sessions of one role that one gateway may establish with one generation."""
 WRAP_BYTES: Final = 48
 
 
@@ -90,9 +94,16 @@ class WorkerSession:
 class KeyGeneration:
     """One generation's private keys and its session table. Used by one task at a time."""
 
-    __slots__ = ("_keypairs", "_max_sessions", "_sessions", "keyset", "needs_rotation")
+    __slots__ = ("_established", "_keypairs", "_max_each", "_max_sessions", "_sessions", "keyset", "needs_rotation")
 
-    def __init__(self, *, keyset: Keyset, keypairs: Iterable[HPKEKeyPair], max_sessions: int = MAX_SESSIONS) -> None:
+    def __init__(
+        self,
+        *,
+        keyset: Keyset,
+        keypairs: Iterable[HPKEKeyPair],
+        max_sessions: int = MAX_SESSIONS,
+        max_each: int = MAX_GATEWAY_SESSIONS,
+    ) -> None:
         """`keypairs` are the private keys of exactly the keyset's suites.
 
         Raises:
@@ -105,7 +116,9 @@ class KeyGeneration:
         self.needs_rotation = False
         self._keypairs = {keyset.key_id(suite): pair for suite, pair in pairs.items()}
         self._sessions: dict[bytes, WorkerSession | None] = {}
+        self._established: Counter[tuple[bytes, Role]] = Counter()
         self._max_sessions = max_sessions
+        self._max_each = max_each
 
     def owns(self, key_id: bytes) -> bool:
         """True while this generation holds that key."""
@@ -144,11 +157,11 @@ class KeyGeneration:
         parsed = SessionInfo.decode(info)
         pair = self._keypair(parsed)
         check_transport(parsed.role, session_id, parsed.key_id, transport, now)
-        if len(self._sessions) >= self._max_sessions:
-            self.needs_rotation = True
-            raise SealingError(Reason.SESSION_TABLE_FULL, f"worker remembers {self._max_sessions} sessions, want fewer")
+        by = (transport.gateway_id, parsed.role)
+        self._check_room(by)
         session = WorkerSession(session_id=session_id, info=parsed, secret=pair.open(info, ciphertext))
         self._sessions[session_id] = session
+        self._established[by] += 1
         return session
 
     def close_session(self, session_id: bytes) -> None:
@@ -165,8 +178,18 @@ class KeyGeneration:
                 session.forget()
         self._keypairs = {}
         self._sessions = {}
+        self._established.clear()
 
     __reduce__ = schedule.refuse_copy
+
+    def _check_room(self, by: tuple[bytes, Role]) -> None:
+        """Only the whole table's end asks for new keys: one gateway alone must not make a worker attest again."""
+        if self._established[by] >= self._max_each:
+            message = f"sessions of this gateway and role are {self._established[by]}, want under {self._max_each}"
+            raise SealingError(Reason.SESSION_TABLE_FULL, message)
+        if len(self._sessions) >= self._max_sessions:
+            self.needs_rotation = True
+            raise SealingError(Reason.SESSION_TABLE_FULL, f"worker remembers {self._max_sessions} sessions, want fewer")
 
     def _keypair(self, info: SessionInfo) -> HPKEKeyPair:
         pair = self._keypairs.get(info.key_id)

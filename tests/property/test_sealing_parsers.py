@@ -20,7 +20,7 @@ from attestation.sealing.header import Header
 from attestation.sealing.incoming import IncomingCall
 from attestation.sealing.session import SessionInfo
 from attestation.sealing.stream import ChunkReader
-from tests.support.sealing import NOW, OFFER, GatewaySide, WorkerSide
+from tests.support.sealing import NOW, OWN_OFFERS, GatewaySide, WorkerSide
 
 LABELS = {
     Keyset: "sealbid/keyset/1",
@@ -95,7 +95,7 @@ MAYBE = st.binary(max_size=600)
 def test_a_call_of_random_bytes_is_refused_by_name(call: IncomingCall) -> None:
     """Whatever arrives, the worker answers with a named refusal."""
     with pytest.raises(SealingError):
-        GATEWAY.worker.ring.open(call, transport=GATEWAY.transport, offers={OFFER}, now=NOW)
+        GATEWAY.worker.ring.open(call, transport=GATEWAY.transport, offers=OWN_OFFERS, now=NOW)
 
 
 @settings(max_examples=100, deadline=None)

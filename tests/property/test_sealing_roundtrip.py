@@ -18,6 +18,7 @@ from attestation.sealing.stream import ChunkReader, ChunkWriter, PrefixCheck
 from tests.support.sealing import NOW, GatewaySide, WorkerSide, receive
 
 GATEWAY = GatewaySide(WorkerSide())
+GATEWAY_ID = GATEWAY.gateway_id
 QUANTA = st.integers(1, 130).map(lambda n: n * 512)
 
 
@@ -112,27 +113,50 @@ def test_a_request_id_runs_once_whatever_the_clock_does(steps: list[tuple[int, i
     for number, shift, life in steps:
         request_id, expires, now = bytes([number] * 16), start + life, NOW + timedelta(seconds=shift)
         try:
-            ids.check(request_id, expires, now=now)
+            ids.check(request_id, expires, gateway_id=GATEWAY_ID, now=now)
         except SealingError:
             continue
         assert (request_id, expires) not in ran
         assert expires > now.timestamp()
-        ids.mark(request_id, expires)
+        ids.mark(request_id, expires, gateway_id=GATEWAY_ID)
         ran.add((request_id, expires))
     assert len(ids) <= len(ran)
 
 
 def test_the_table_of_ids_is_bounded() -> None:
     """A full table refuses, and serves again when ids expire."""
-    ids = RequestIDs(capacity=2)
+    ids = RequestIDs(capacity=4)
     at = int(NOW.timestamp())
     for number in range(2):
-        ids.check(bytes([number] * 16), at + 10, now=NOW)
-        ids.mark(bytes([number] * 16), at + 10)
+        ids.check(bytes([number] * 16), at + 10, gateway_id=GATEWAY_ID, now=NOW)
+        ids.mark(bytes([number] * 16), at + 10, gateway_id=GATEWAY_ID)
     with pytest.raises(SealingError) as raised:
-        ids.check(bytes([2] * 16), at + 10, now=NOW)
+        ids.check(bytes([2] * 16), at + 10, gateway_id=GATEWAY_ID, now=NOW)
     assert raised.value.reason is Reason.WORKER_OVERLOADED
-    ids.check(bytes([2] * 16), at + 20, now=NOW + timedelta(seconds=10))
+    ids.check(bytes([2] * 16), at + 20, gateway_id=GATEWAY_ID, now=NOW + timedelta(seconds=10))
+    assert len(ids) == 0
+
+
+def filled_by(gateway_id: bytes, ids: RequestIDs, expires: int) -> int:
+    """How many ids of this gateway are remembered before it is refused for its share."""
+    for number in range(1000):
+        request_id = gateway_id[:14] + number.to_bytes(2, "big")
+        try:
+            ids.check(request_id, expires, gateway_id=gateway_id, now=NOW)
+        except SealingError as error:
+            return number if error.reason is Reason.WORKER_OVERLOADED else -1
+        ids.mark(request_id, expires, gateway_id=gateway_id)
+    return -1
+
+
+def test_no_gateway_fills_the_table_of_ids_against_another() -> None:
+    """Each that sends all it can ends at half of what the others left, until its ids expire; a newcomer is served."""
+    ids, at, shares = RequestIDs(capacity=256), int(NOW.timestamp()), list[int]()
+    for gateway in range(7):
+        shares.append(filled_by(bytes([gateway] * 32), ids, at + 10))
+    assert shares == [128, 64, 32, 16, 8, 4, 2]
+    ids.check(b"m" * 16, at + 10, gateway_id=GATEWAY_ID, now=NOW)
+    ids.check(b"m" * 16, at + 20, gateway_id=bytes(32), now=NOW + timedelta(seconds=10))
     assert len(ids) == 0
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from attestation.errors import Malformed, NotGenuine, Reason, Replayed, SealingError, Tampered, Truncated, WrongKey
 from attestation.sealing.header import Method
 from attestation.sealing.incoming import IncomingCall, OpenedCall
-from tests.support.sealing import AWARD, OFFER, GatewaySide, Sent, WorkerSide, receive
+from tests.support.sealing import AWARD, OFFER, OWN_OFFERS, GatewaySide, Sent, WorkerSide, receive
 
 GATEWAY = GatewaySide(WorkerSide())
 OTHER = GatewaySide(WorkerSide())
@@ -147,7 +147,7 @@ def test_a_truncated_request_is_refused_by_name(kept: int, flag: bool) -> None:
     """A request without its final frame has no plaintext."""
     request = GATEWAY.seal(os.urandom(2_200_000))
     opener = GATEWAY.worker.ring.open(
-        GATEWAY.send(request).call, transport=GATEWAY.transport, offers={OFFER}, now=GATEWAY.session._started
+        GATEWAY.send(request).call, transport=GATEWAY.transport, offers=OWN_OFFERS, now=GATEWAY.session._started
     ).request
     assert len(request.frames) == 3
     if kept == 2:

@@ -42,6 +42,7 @@ from attestation.tlog.merkle import leaf_hash
 from gateway.errors import WorkerFailed
 from tests.support.attested import NOW, attested_for_tests
 from tests.support.dispatch import ENGINE, OFFER, SECONDS, Gateway
+from tests.support.sealing import OffersNamed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +212,7 @@ class ScriptedWorker:
             return
         if call.session.grant:
             transport.admit(call.session.grant, now=NOW)
-        opened = self.ring.open(_incoming(call), transport=transport, offers={OFFER}, now=NOW)
+        opened = self.ring.open(_incoming(call), transport=transport, offers=OffersNamed({OFFER}), now=NOW)
         for index, frame in enumerate(call.frames[1:], start=1):
             opened.request.feed(frame, index == len(call.frames) - 1)
         self.send(*self.script(Taken(call=call, opened=opened, plaintext=opened.request.plaintext())))

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from attestation.binding import Keyset, Profile, SuiteID
 from attestation.errors import Reason, SealingError
 from attestation.identity import gateway_id_of
+from attestation.sealing.dispatch import Dispatch
 from attestation.sealing.grant import GrantedTransport
 from attestation.sealing.halves import WorkerStatus
-from attestation.sealing.header import Method, RequestLimits
-from attestation.sealing.incoming import IncomingCall, OpenedCall
+from attestation.sealing.header import Header, Method, RequestLimits
+from attestation.sealing.incoming import IncomingCall, Offers, OpenedCall, refused
 from attestation.sealing.replay import RequestIDs
 from attestation.sealing.request import SealedRequest, seal_request
 from attestation.sealing.rotation import KeyRing
@@ -52,6 +53,18 @@ class FixedEntropy:
             out += hashlib.sha256(self._seed + self._drawn.to_bytes(8, "big")).digest()
             self._drawn += 1
         return out[:size]
+
+
+@dataclass(frozen=True, slots=True)
+class OffersNamed:
+    """Offers by their ids alone, at any price, for any model and with slots without end."""
+
+    offer_ids: Container[bytes]
+
+    def check(self, dispatch: Dispatch, header: Header) -> None:
+        """Refuses an id that is not among them."""
+        if dispatch.offer_id not in self.offer_ids:
+            raise refused(f"dispatch.offer_id is {dispatch.offer_id.hex()}, want an offer of this worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,22 +122,30 @@ def attested(keyset: Keyset, suite: SuiteID, **changes: object) -> "AttestedKey"
     return cast("AttestedKey", dataclasses.replace(key, **changes))  # type: ignore[arg-type]
 
 
+OWN_OFFERS = OffersNamed(frozenset({OFFER}))
+
+
 class WorkerSide:
     """One worker: a receipt key, key generations, and the ids it has executed."""
 
-    def __init__(self, *suites: SuiteID, max_sessions: int = 1 << 18) -> None:
+    def __init__(self, *suites: SuiteID, max_sessions: int = 1 << 18, max_each: int = 1 << 12) -> None:
         self.receipt_key = Ed25519PrivateKey.generate()
         self.seen = RequestIDs()
         self.ring = KeyRing(seen=self.seen)
-        self.generation = self.rotate(*(suites or (SuiteID.X25519,)), max_sessions=max_sessions)
+        self.generation = self.rotate(*(suites or (SuiteID.X25519,)), max_sessions=max_sessions, max_each=max_each)
 
     def rotate(
-        self, *suites: SuiteID, now: datetime = NOW, max_sessions: int = 1 << 18, not_after: int | None = None
+        self,
+        *suites: SuiteID,
+        now: datetime = NOW,
+        max_sessions: int = 1 << 18,
+        max_each: int = 1 << 12,
+        not_after: int | None = None,
     ) -> KeyGeneration:
         """Makes and installs a new generation of keys."""
         keypairs = tuple(HPKEKeyPair.generate(suite) for suite in suites)
         keyset = keyset_for(keypairs, self.receipt_key)
-        self.generation = KeyGeneration(keyset=keyset, keypairs=keypairs, max_sessions=max_sessions)
+        self.generation = KeyGeneration(keyset=keyset, keypairs=keypairs, max_sessions=max_sessions, max_each=max_each)
         self.ring.install(self.generation, not_after=not_after or int(now.timestamp()) + 3600, now=now)
         return self.generation
 
@@ -269,12 +290,10 @@ class GatewaySide:
         )
         return Sent(request=request, wrapped=wrapped, call=call, dispatch_sha256=signed.digest)
 
-    def open(
-        self, sent: Sent | IncomingCall, *, offers: Container[bytes] = frozenset({OFFER}), now: datetime = NOW
-    ) -> OpenedCall:
+    def open(self, sent: Sent | IncomingCall, *, offers: Offers | None = None, now: datetime = NOW) -> OpenedCall:
         """The worker opens it, further frames included."""
         call = sent.call if isinstance(sent, Sent) else sent
-        opened = self.worker.ring.open(call, transport=self.transport, offers=offers, now=now)
+        opened = self.worker.ring.open(call, transport=self.transport, offers=offers or OWN_OFFERS, now=now)
         if isinstance(sent, Sent):
             last = len(sent.request.frames) - 1
             for index, frame in enumerate(sent.request.frames[1:], start=1):

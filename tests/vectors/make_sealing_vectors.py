@@ -37,7 +37,7 @@ from attestation.sealing.session import Role, SenderSession, SessionInfo
 from attestation.sealing.suite import HPKEKeyPair
 from attestation.sealing.worker_session import KeyGeneration, suites_of
 from tests.support.independent_hpke import x25519_seal, xwing_seal
-from tests.support.sealing import FixedEntropy, RecordingGuard, attested
+from tests.support.sealing import FixedEntropy, OffersNamed, RecordingGuard, attested
 
 FOLDER = Path(__file__).parent / "sealing"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -139,7 +139,7 @@ def open_at_worker(session: SenderSession, call: IncomingCall) -> OpenedCall:
     transport.admit(session.grant(GATEWAY_KEY, expires=ISSUED + 3600), now=NOW)
     ring = KeyRing(seen=RequestIDs())
     ring.install(KeyGeneration(keyset=KEYSET, keypairs=PAIRS), not_after=BINDING.not_after, now=NOW)
-    return ring.open(call, transport=transport, offers={digest("offer")}, now=NOW)
+    return ring.open(call, transport=transport, offers=OffersNamed({digest("offer")}), now=NOW)
 
 
 def half_of(opened: OpenedCall, status: WorkerStatus) -> WorkerHalf:

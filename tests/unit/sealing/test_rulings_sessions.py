@@ -91,6 +91,27 @@ def test_ruling_01_a_full_table_refuses_new_sessions_and_asks_for_new_keys() -> 
     first.open(first.send())
 
 
+def test_ruling_01_a_gateway_fills_its_own_share_of_the_session_table_only() -> None:
+    """Clients of one gateway that open session after session end at its share: neither the gateway's own sessions nor
+    those of another gateway are refused for it, and the worker makes no new keys."""
+    worker = WorkerSide(max_each=2)
+    full, other = GatewaySide(worker), GatewaySide(worker)
+    full.open(full.send())
+    known = [full.open_session(Role.SEALED_CLIENT) for _ in range(2)]
+    for session in known:
+        full.open(full.send(session=session))
+    with pytest.raises(SealingError) as raised:
+        full.open(full.send(session=full.open_session(Role.SEALED_CLIENT)))
+    assert reason_of(raised) is Reason.SESSION_TABLE_FULL
+    assert not worker.generation.needs_rotation
+    full.open(full.send(session=known[0]))
+    renewed = full.session = full.open_session()
+    full.grant(renewed)
+    full.open(full.send())
+    other.open(other.send())
+    other.open(other.send(session=other.open_session(Role.SEALED_CLIENT)))
+
+
 # ---- 2: who sent this ------------------------------------------------------------------------------------------------
 
 
