@@ -6,7 +6,7 @@
     c  the keyset hashes to the binding's keyset_id             h  the claims are acceptable to the caller's own policy
     d  nonce, audience and provider are the expected ones       i  a passing verdict on exactly this is in the log,
     e  the devices are exactly those the binding names             under a checkpoint as young as the policy asks
-    j  the lease is the registry's, on exactly this, and live   k  the certificate holds the keyset's TLS key
+    j  the lease is the registry's, on exactly this, and live   k  the certificate, fit to pin, holds the keyset's key
 
 The registry uses a to h (`verify_bundle`, `appraise`) to reach a verdict; everybody else does all of it again with a
 policy of their own. What is not checked: revocation after this moment, which is asked at every seal.
@@ -22,7 +22,7 @@ from attestation.appraisal.policy import AppraisalPolicy
 from attestation.attested import _VERIFIED, AttestedKey, AttestedWorker
 from attestation.binding import MAX_BINDING_SECONDS, Challenge, KeyBinding, Keyset, Profile, device_nonce
 from attestation.bundle import Evidence, EvidenceBundle
-from attestation.certificate import spki_sha256
+from attestation.certificate import pinnable_spki_sha256
 from attestation.claims import Claims, EvidenceClaims, TEEKind
 from attestation.codec.labels import equal
 from attestation.errors import Malformed, MalformedEvidence, NotAcceptable, NotGenuine, Reason, Stale
@@ -126,7 +126,7 @@ def verify_worker(
     logged = _check_verdict(presented, verified, trust)  # i
     _check_log_age(logged, verified, heartbeat, trust, policy, now)  # i
     lease = _check_lease(presented, verified, logged, trust, now)  # j
-    tls_key = spki_sha256(presented.certificate_der)  # k
+    tls_key = pinnable_spki_sha256(presented.certificate_der)  # k
     if tls_key != verified.keyset.tls_spki_sha256:
         want = verified.keyset.tls_spki_sha256.hex()
         raise _mismatch(Reason.KEYSET_MISMATCH, "certificate key", tls_key.hex(), want)

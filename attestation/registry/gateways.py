@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from attestation.certificate import spki_sha256
+from attestation.certificate import pinnable_spki_sha256
 from attestation.errors import NotGenuine, Reason
 from attestation.identity import gateway_id_of
 from attestation.tlog.entry import Kind, parse_entry
@@ -30,12 +30,13 @@ def verify_gateway(gateway: LoggedGateway, *, trust: TrustRoot) -> None:
     """Checks that both keys are this gateway's by the log. Does not check how old the checkpoint is.
 
     Raises:
-        MalformedEvidence: an entry, proof or certificate does not parse.
-        NotGenuine: a proof does not hold, or an entry is about another key or gateway (PROOF_INVALID).
+        MalformedEvidence: an entry or proof does not parse, or the certificate is not fit to be pinned.
+        NotGenuine: the certificate is not signed by its own key (SIGNATURE_INVALID), a proof does not hold, or an entry
+            is about another key or gateway (PROOF_INVALID).
     """
     if gateway_id_of(gateway.signing_key) != gateway.gateway_id:
         raise NotGenuine(Reason.KEYSET_MISMATCH, "gateway_id is not that of the signing key")
-    tls_key = spki_sha256(gateway.certificate_der)
+    tls_key = pinnable_spki_sha256(gateway.certificate_der)
     _check(gateway.key_entry, gateway.key_proof, SIGNING_USE, gateway.signing_key, gateway.gateway_id, trust)
     _check(gateway.tls_entry, gateway.tls_proof, TLS_USE, tls_key, gateway.gateway_id, trust)
 

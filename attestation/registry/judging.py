@@ -15,7 +15,7 @@ from attestation.appraisal.appraise import appraise
 from attestation.appraisal.finding import Finding
 from attestation.appraisal.policy import AppraisalPolicy
 from attestation.binding import Challenge
-from attestation.certificate import spki_sha256
+from attestation.certificate import pinnable_spki_sha256
 from attestation.errors import Malformed, MalformedEvidence, NotAcceptable, NotGenuine, Reason, SealbidError, Stale
 from attestation.registration import MAX_ENDPOINT_CHARACTERS, check_registration
 from attestation.registry.entries import MAX_ENGINES
@@ -90,7 +90,7 @@ def _check_ownership(registration: Registration, verified: VerifiedBundle) -> No
     if verified.binding.purpose != "worker":
         message = f"binding.purpose is {verified.binding.purpose}, want worker"
         raise NotGenuine(Reason.BINDING_MISMATCH, message)
-    tls_key = spki_sha256(registration.certificate_der)
+    tls_key = pinnable_spki_sha256(registration.certificate_der)
     if tls_key != keyset.tls_spki_sha256:
         message = f"certificate key is {tls_key.hex()}, want {keyset.tls_spki_sha256.hex()}"
         raise NotGenuine(Reason.KEYSET_MISMATCH, message)

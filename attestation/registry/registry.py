@@ -23,7 +23,7 @@ from attestation.appraisal.finding import Finding
 from attestation.appraisal.policy import AppraisalPolicy
 from attestation.binding import MAX_CHALLENGE_SECONDS, Challenge
 from attestation.bundle import EvidenceBundle
-from attestation.certificate import spki_sha256
+from attestation.certificate import pinnable_spki_sha256, spki_sha256
 from attestation.claims import Claims, ComponentKind
 from attestation.codec.labels import sha256
 from attestation.errors import AttestationError, NotAcceptable, NotGenuine, Reason, SealbidError, SealingError, Stale
@@ -166,11 +166,11 @@ class Registry:
         """Logs a gateway's keys, so that workers may know it. Enrolling the same keys again changes nothing.
 
         Raises:
-            Malformed, MalformedEvidence: the certificate or the enrolment does not parse.
-            NotGenuine: the enrolment is not signed by the key, or is for another certificate; the TLS key is another
-                gateway's (KEYSET_MISMATCH).
+            Malformed, MalformedEvidence: the enrolment does not parse, or the certificate is not fit to be pinned.
+            NotGenuine: the certificate is not signed by its own key, or the enrolment by the gateway's, or it is for
+                another certificate; the TLS key is another gateway's (KEYSET_MISMATCH).
         """
-        tls_key = spki_sha256(certificate_der)
+        tls_key = pinnable_spki_sha256(certificate_der)
         check_enrolment(enrolment, signing_key, certificate_der)
         gateway_id = gateway_id_of(signing_key)
         enrolled = {gateway.gateway_id: gateway for gateway in self._store.gateways()}

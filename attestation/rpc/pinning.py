@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -29,9 +29,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from attestation.certificate import MAX_CERTIFICATE_BYTES
+from attestation.certificate import pinnable_spki_sha256
 from attestation.codec.labels import sha256
-from attestation.errors import Malformed, NotGenuine, Reason, SealbidError
+from attestation.errors import Malformed, MalformedEvidence, NotGenuine, Reason, SealbidError
 
 WORKER_NAME: Final = "worker.sealbid.invalid"
 GATEWAY_NAME: Final = "gateway.sealbid.invalid"
@@ -86,22 +86,13 @@ def check_certificate(certificate_der: bytes) -> bytes:
     """The SHA-256 of the SPKI of a certificate fit to be pinned. Does not say whose it is.
 
     Raises:
-        Malformed: no certificate, not P-256, or one that may issue others.
+        Malformed: no certificate, not P-256, not of version 3, or one that may issue others.
         NotGenuine: not signed by its own key.
     """
-    certificate = _load(certificate_der)
-    key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise Malformed("certificate key is not P-256")
-    if certificate.version is not x509.Version.v3:
-        raise Malformed("certificate is not of version 3")
-    if _may_issue(certificate):
-        raise Malformed("certificate may issue others, want basicConstraints ca false")
     try:
-        certificate.verify_directly_issued_by(certificate)
-    except (InvalidSignature, ValueError, TypeError):
-        raise NotGenuine(Reason.SIGNATURE_INVALID, "certificate is not signed by its own key") from None
-    return sha256(_spki(key))
+        return pinnable_spki_sha256(certificate_der)
+    except MalformedEvidence as error:
+        raise Malformed(error.message) from None
 
 
 def server_credentials(identity: TLSIdentity, trusted: Callable[[], Iterable[bytes]]) -> grpc.ServerCredentials:
@@ -219,25 +210,6 @@ def _load_key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError("not an elliptic curve key")
     return key
-
-
-def _load(certificate_der: bytes) -> x509.Certificate:
-    if len(certificate_der) > MAX_CERTIFICATE_BYTES:
-        raise Malformed(f"certificate has {len(certificate_der)} bytes, want at most {MAX_CERTIFICATE_BYTES}")
-    try:
-        certificate = x509.load_der_x509_certificate(certificate_der)
-        certificate.public_key()
-        _ = certificate.extensions
-    except Exception:  # noqa: BLE001  the parser of hostile DER raises several unrelated types
-        raise Malformed("certificate is not der x509") from None
-    return certificate
-
-
-def _may_issue(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return True
 
 
 @lru_cache(maxsize=4096)  # asked for every peer at each handshake

@@ -13,6 +13,7 @@ from attestation.appraisal.policy import read_policy
 from attestation.attested import AttestedWorker
 from attestation.binding import Challenge, KeyBinding, Profile, SuiteID
 from attestation.bundle import Collateral, Evidence, EvidenceBundle
+from attestation.certificate import spki_sha256
 from attestation.claims import ComponentID, ComponentKind, EvidenceClaims, TCBStatus, TEEKind
 from attestation.errors import NotAcceptable, Reason, SealbidError
 from attestation.lease import open_heartbeat, open_lease, sign_lease
@@ -22,6 +23,7 @@ from attestation.tee.interface import Verifier
 from attestation.verify import PresentedWorker, verify_worker
 from enclave.attesters.interface import Quoted
 from enclave.attesters.simulated import SimulatedAttester
+from tests.support.certificates import unfit_certificates
 from tests.support.worlds import SIMULATED, Clock, Machine, World, development_policy, policy_bytes, world
 
 
@@ -309,6 +311,16 @@ def test_step_k_the_certificate_is_the_keysets() -> None:
     other = make_identity("worker", WORKER_NAME).certificate_der
     assert reason(here, replace(presented, certificate_der=other)) is Reason.KEYSET_MISMATCH
     assert reason(here, replace(presented, certificate_der=b"not a certificate")) is Reason.MALFORMED
+
+
+def test_step_k_the_certificate_is_fit_to_be_pinned() -> None:
+    """One over the attested key that could issue others, is of no version or of a foreign hand admits nobody: it would
+    be left out of every handshake."""
+    here, machine = world(), Machine()
+    presented = here.admit(machine)
+    for unfit, why in unfit_certificates(machine.tls).items():
+        assert spki_sha256(unfit) == machine.keyset.tls_spki_sha256
+        assert reason(here, replace(presented, certificate_der=unfit)) is why
 
 
 def test_a_challenge_from_the_future_is_refused() -> None:

@@ -10,6 +10,7 @@ from attestation.errors import Malformed, MalformedEvidence, NotGenuine, Reason,
 from attestation.registration import sign_enrolment
 from attestation.registry.gateways import LoggedGateway, verify_gateway
 from attestation.rpc.pinning import GATEWAY_NAME, make_identity
+from tests.support.certificates import unfit_certificates
 from tests.support.worlds import World, world
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x31" * 32)
@@ -78,6 +79,21 @@ def test_a_gateway_cannot_enrol_the_certificate_of_another() -> None:
             by="gateway-2",
         )
     assert refused.value.reason is Reason.KEYSET_MISMATCH
+    assert len(here.entries()) == size
+
+
+def test_a_certificate_unfit_to_be_pinned_is_neither_enrolled_nor_trusted() -> None:
+    """One over the logged key that could issue others, is of no version or of a foreign hand is refused by name."""
+    here = world()
+    gateway = enrol(here)
+    size = len(here.entries())
+    for unfit, why in unfit_certificates(TLS).items():
+        with pytest.raises(SealbidError) as refused:
+            enrol(here, unfit)
+        assert refused.value.reason is why
+        with pytest.raises(SealbidError) as refused:
+            verify_gateway(replace(gateway, certificate_der=unfit), trust=here.trust)
+        assert refused.value.reason is why
     assert len(here.entries()) == size
 
 

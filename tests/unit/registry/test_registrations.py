@@ -18,6 +18,7 @@ from attestation.simulated.formats import DEVELOPMENT_MEASUREMENT
 from attestation.tlog.entry import Kind
 from attestation.tlog.proof import verify_tlog_proof
 from enclave.attesters.simulated import SimulatedAttester
+from tests.support.certificates import unfit_certificates
 from tests.support.log import WholeLogCheck
 from tests.support.worlds import ORIGIN, Machine, World, challenge_of, development_policy, world
 
@@ -151,6 +152,16 @@ def test_ruling_05_a_worker_answers_challenges_of_its_own_account_and_market_onl
     challenge = here.challenge()
     with pytest.raises(Stale):
         Machine().bundle(challenge, here.clock.now + timedelta(seconds=61))
+
+
+def test_a_certificate_unfit_to_be_pinned_is_refused_and_named() -> None:
+    """No lease for a worker whose certificate no peer would take as a root, though its key is the attested one."""
+    here, tls = world(), make_identity("worker", WORKER_NAME)
+    for unfit, why in unfit_certificates(tls).items():
+        refused = here.refuse(Machine(tls=replace(tls, certificate_der=unfit)))
+        assert refused.reason is why
+        assert [finding.field for finding in refused.findings] == ["certificate"]
+        check_logged(here, refused)
 
 
 def test_ruling_05_the_receipt_key_signs_binding_certificate_and_endpoint() -> None:
