@@ -109,7 +109,7 @@ class WorkerClient:
                 finally:
                     self._pool.detach(link)
                     call.cancel()
-        except (SealbidError, grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError) as error:
+        except Exception as error:  # noqa: BLE001  whatever ended it, an admitted worker is dialled again
             return spoken, error
         return spoken, None
 

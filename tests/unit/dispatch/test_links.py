@@ -5,14 +5,16 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 from sealbid_wire.worker.v1 import worker_pb2 as pb
 
 from attestation.errors import Reason
-from attestation.rpc.pinning import WORKER_NAME, make_identity
+from attestation.rpc.pinning import WORKER_NAME, TLSIdentity, channel_credentials, make_identity
 from attestation.sealing.dispatch import Dispatch
 from attestation.sealing.halves import WorkerStatus, worker_half_digest
 from attestation.sealing.header import Method
+from gateway.dispatch import worker_client
 from gateway.dispatch.exchange import MAX_BACKLOG_BYTES
 from gateway.dispatch.interface import DispatchEvent
 from gateway.errors import WorkerFailed
@@ -253,6 +255,29 @@ async def test_another_certificate_never_becomes_a_link(direction: str) -> None:
                 gateway.admit(honest.attested())
                 await gateway.reach(honest.attested())
         assert not gateway.pool.reachable(attested.keyset_id)
+
+
+async def test_whatever_ends_a_dialled_link_the_worker_is_dialled_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error nobody foresaw is counted and named by its type, its text kept out, and costs one attempt."""
+    gateway, worker = Gateway(), ScriptedWorker()
+    unforeseen = iter([KeyError("a secret")])
+
+    def credentials(identity: TLSIdentity, peer_der: bytes) -> grpc.ChannelCredentials:
+        for error in unforeseen:
+            raise error
+        return channel_credentials(identity, peer_der)
+
+    monkeypatch.setattr(worker_client, "channel_credentials", credentials)
+    async with DIRECTIONS["gateway dials"](worker, gateway):
+        attested = worker.attested()
+        gateway.admit(attested)
+        await gateway.reach(attested)
+        assert gateway.metrics.events[DispatchEvent.LINK_FAILED] == 1
+    (record,) = (record for record in caplog.records if record.message == "worker cannot be reached")
+    assert record.__dict__["reason"] == "KeyError"
+    assert "secret" not in caplog.text
 
 
 async def test_an_engine_is_known_only_through_the_binding() -> None:
