@@ -225,7 +225,7 @@ async def test_another_gateways_session_is_not_granted_here(place: Workplace, li
 async def test_slots_are_a_promise(place: Workplace, link: PeerLink) -> None:
     """With every slot of an offer taken the next call is refused, believably, and one that ends makes room."""
     place.offer("tiny", slots=1, seq=2)
-    stream = {"method": Method.STREAM, "flush_ms": 5}
+    stream: dict[str, object] = {"method": Method.STREAM, "flush_ms": 5}
     long = prompt_request(max_tokens=4096, stop_token=-1)
     first = await link.call(long, model="tiny", limits=stream)
     await first.some_output()
@@ -241,13 +241,13 @@ async def test_a_call_the_worker_will_not_run_leaves_no_mark(place: Workplace, l
     """Refused for its price, its model or want of a slot, a request costs nobody a place among the ids remembered: the
     same one, on the same counter, runs once its dispatch is right and a slot is free."""
     place.offer("tiny", slots=1, seq=2)
-    stream = {"method": Method.STREAM, "flush_ms": 5}
+    stream: dict[str, object] = {"method": Method.STREAM, "flush_ms": 5}
     running = await link.call(prompt_request(max_tokens=4096, stop_token=-1), model="tiny", limits=stream)
     await running.some_output()
     sent = link.peer.prepare(prompt_request(max_tokens=1), model="tiny", limits=stream)
     await refused(await link.send(sent), Reason.WORKER_OVERLOADED, signed=True, place=place)
     for wrong in ({"price_nanos": ASK_NANOS - 1}, {"offer_id": place.placed["add-one"].offer_id}):
-        other = link.peer.prepare(request=sent.request, model="tiny", **wrong)  # type: ignore[arg-type]
+        other = link.peer.prepare(request=sent.request, model="tiny", **wrong)
         await refused(await link.send(other), Reason.DISPATCH_REFUSED, signed=True, place=place)
     await link.cancel(running)
     await running.answer()
@@ -260,7 +260,7 @@ async def test_a_call_the_worker_will_not_run_leaves_no_mark(place: Workplace, l
 async def test_a_request_that_ran_is_a_duplicate_even_without_a_free_slot(place: Workplace, link: PeerLink) -> None:
     """Its sender is not told, believably, that nothing was executed for want of a slot."""
     place.offer("tiny", slots=1, seq=2)
-    stream = {"method": Method.STREAM, "flush_ms": 5}
+    stream: dict[str, object] = {"method": Method.STREAM, "flush_ms": 5}
     running = await link.call(prompt_request(max_tokens=4096, stop_token=-1), model="tiny", limits=stream)
     await running.some_output()
     again = await link.call(request=running.request, model="tiny")
@@ -269,7 +269,7 @@ async def test_a_request_that_ran_is_a_duplicate_even_without_a_free_slot(place:
 
 async def test_draining_refuses_new_calls_and_finishes_old_ones(place: Workplace, link: PeerLink) -> None:
     """A worker that stops says so, answers what is under way, and its halves are signed before it is quiet."""
-    stream = {"method": Method.STREAM, "flush_ms": 5}
+    stream: dict[str, object] = {"method": Method.STREAM, "flush_ms": 5}
     running = await link.call(prompt_request(max_tokens=200, stop_token=-1), model="tiny", limits=stream)
     await running.some_output()
     place.worker.drain()
