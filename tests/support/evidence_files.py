@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded evidence of real hardware, read where it lies (`tests.support.vectors`) and never copied into the repository."""
+"""Recorded evidence of real hardware, read where it lies and never copied into the repository."""
 
 from pathlib import Path
 
