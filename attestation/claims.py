@@ -6,14 +6,19 @@ and the facts its key binding adds. Claims are statements, not verdicts: whether
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from attestation.binding import Profile, SuiteID
 from attestation.codec import cbor
+
+Scalar: TypeAlias = str | int | bool
+"""What a fact may be, and what a policy compares it with."""
 
 
 class TEEKind(StrEnum):
@@ -24,8 +29,15 @@ class TEEKind(StrEnum):
     SGX = "sgx"
     SNP = "snp"
     NVIDIA_GPU = "nvidia-gpu"
+    NVIDIA_SWITCH = "nvidia-switch"
     TPM = "tpm"
     AZURE_HCL = "azure-hcl"
+
+
+DEVICE_KINDS: Final[Mapping[TEEKind, str]] = MappingProxyType(
+    {TEEKind.NVIDIA_GPU: "gpu", TEEKind.NVIDIA_SWITCH: "switch"}
+)
+"""The kinds that are devices of a machine and carry the device nonce, with their names in a key binding (B4)."""
 
 
 class TCBStatus(StrEnum):
@@ -38,6 +50,8 @@ class TCBStatus(StrEnum):
     OUT_OF_DATE = "OutOfDate"
     OUT_OF_DATE_CONFIGURATION_NEEDED = "OutOfDateConfigurationNeeded"
     REVOKED = "Revoked"
+    UNSTATED = "Unstated"
+    """The vendor publishes no status for this kind: its firmware is judged by facts (SPLs, versions, RIMs)."""
 
 
 class ComponentKind(StrEnum):
@@ -80,8 +94,10 @@ class Measurement:
 class EvidenceClaims:
     """What one genuine piece of evidence says.
 
-    `slot` is the field the TEE let its software fill (report_data of 64 bytes, a TPM's extraData of 32, a GPU's nonce
-    of 32). `collateral_expires` is the earliest moment at which the collateral used stops being valid.
+    `facts` holds what this kind states beyond the common fields, all names of its table in `attestation.facts` and no
+    other; none identifies a machine. `slot` is the field the TEE let its software fill (report_data of 64 bytes, a
+    TPM's extraData of 32, a GPU's nonce of 32). `collateral_expires` is the earliest moment at which the collateral
+    used stops being valid.
     """
 
     kind: TEEKind
@@ -92,6 +108,7 @@ class EvidenceClaims:
     platform_ids: tuple[ComponentID, ...]
     slot: bytes
     collateral_expires: datetime
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
 
     def public_item(self) -> cbor.Item:
         """These claims without platform identities, which must not be guessable from a public digest (ruling 33)."""
@@ -102,6 +119,7 @@ class EvidenceClaims:
             self.tcb_status.value,
             list(self.advisories),
             self.slot,
+            [[name, self.facts[name]] for name in sorted(self.facts)],
         ]
 
 
@@ -129,8 +147,8 @@ class Claims:
 
     @property
     def simulated(self) -> bool:
-        """True when any part is simulated: one simulated part makes the whole worthless."""
-        return any(part.kind is TEEKind.SIMULATED for part in self.parts())
+        """True under a development binding or when any part is simulated: one such part makes the whole worthless."""
+        return self.profile is Profile.DEVELOPMENT or any(part.kind is TEEKind.SIMULATED for part in self.parts())
 
     @property
     def platform_ids(self) -> tuple[ComponentID, ...]:

@@ -21,7 +21,7 @@ values only; never payload, key, token or credential bytes.
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Reason(StrEnum):
@@ -44,6 +44,15 @@ class Reason(StrEnum):
     HEARTBEAT_INVALID = "HEARTBEAT_INVALID"
     RECEIPT_INVALID = "RECEIPT_INVALID"
     OFFER_INVALID = "OFFER_INVALID"
+    CHAIN_INVALID = "CHAIN_INVALID"
+    ROOT_REFUSED = "ROOT_REFUSED"
+    CERTIFICATE_EXPIRED = "CERTIFICATE_EXPIRED"
+    CERTIFICATE_REVOKED = "CERTIFICATE_REVOKED"
+    TCB_MISMATCH = "TCB_MISMATCH"
+    CHIP_MISMATCH = "CHIP_MISMATCH"
+    EVENT_LOG_MISMATCH = "EVENT_LOG_MISMATCH"
+    RIM_INVALID = "RIM_INVALID"
+    ACTIVATION_INVALID = "ACTIVATION_INVALID"
     # acceptable or not
     POLICY_REFUSED = "POLICY_REFUSED"
     POLICY_INVALID = "POLICY_INVALID"
@@ -52,6 +61,15 @@ class Reason(StrEnum):
     MEASUREMENT_REFUSED = "MEASUREMENT_REFUSED"
     DEBUG_REFUSED = "DEBUG_REFUSED"
     TCB_REFUSED = "TCB_REFUSED"
+    TCB_UNKNOWN = "TCB_UNKNOWN"
+    PRODUCT_REFUSED = "PRODUCT_REFUSED"
+    ATTRIBUTE_REFUSED = "ATTRIBUTE_REFUSED"
+    FIRMWARE_REFUSED = "FIRMWARE_REFUSED"
+    MODE_REFUSED = "MODE_REFUSED"
+    RIM_MISMATCH = "RIM_MISMATCH"
+    RIM_EXPIRED = "RIM_EXPIRED"
+    TOPOLOGY_REFUSED = "TOPOLOGY_REFUSED"
+    ACTIVATION_MISSING = "ACTIVATION_MISSING"
     ENGINE_REFUSED = "ENGINE_REFUSED"
     CONFIG_REFUSED = "CONFIG_REFUSED"
     PLATFORM_REFUSED = "PLATFORM_REFUSED"
@@ -65,6 +83,8 @@ class Reason(StrEnum):
     CHECKPOINT_STALE = "CHECKPOINT_STALE"
     COLLATERAL_UNAVAILABLE = "COLLATERAL_UNAVAILABLE"
     COLLATERAL_EXPIRED = "COLLATERAL_EXPIRED"
+    ENDORSEMENT_MISSING = "ENDORSEMENT_MISSING"
+    RIM_UNAVAILABLE = "RIM_UNAVAILABLE"
     # sealing
     WRONG_KEY = "WRONG_KEY"
     TRUNCATED = "TRUNCATED"
@@ -126,6 +146,12 @@ class SealbidError(Exception):
         return str(self.args[0])
 
 
+UNDECIDED: Final = frozenset(
+    {Reason.COLLATERAL_UNAVAILABLE, Reason.COLLATERAL_EXPIRED, Reason.ENDORSEMENT_MISSING, Reason.RIM_UNAVAILABLE}
+)
+"""Reasons that say "could not decide": whoever brings what was missing may get another answer."""
+
+
 class FindingLike(Protocol):
     """What an error needs of an appraisal finding; the value itself is `attestation.appraisal.Finding`."""
 
@@ -158,7 +184,11 @@ class Stale(AttestationError):
 
 
 class CollateralUnavailable(AttestationError):
-    """Could not decide. The caller may retry, and must not accept meanwhile."""
+    """Could not decide, for one of the reasons in `UNDECIDED`. The caller may retry, and must not accept meanwhile."""
+
+    def __init__(self, reason: Reason, message: str, findings: Sequence[FindingLike] = ()) -> None:
+        super().__init__(reason, message)
+        self.findings = tuple(findings)
 
 
 class SealingError(SealbidError):

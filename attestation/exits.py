@@ -4,6 +4,7 @@
 from enum import IntEnum
 
 from attestation.errors import (
+    UNDECIDED,
     CollateralUnavailable,
     Malformed,
     MalformedEvidence,
@@ -28,7 +29,7 @@ _BY_REASON = {
     Reason.SETTINGS_INVALID: Exit.USAGE,
     Reason.MALFORMED: Exit.MALFORMED,
     Reason.UNSUPPORTED: Exit.UNDECIDED,
-    Reason.COLLATERAL_UNAVAILABLE: Exit.UNDECIDED,
+    **dict.fromkeys(UNDECIDED, Exit.UNDECIDED),
     Reason.STORE_UNAVAILABLE: Exit.UNDECIDED,
     Reason.PEER_UNAVAILABLE: Exit.UNDECIDED,
     Reason.DEADLINE_EXCEEDED: Exit.UNDECIDED,

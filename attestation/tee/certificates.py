@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""X.509 chains of TEE vendors: read within bounds, verified to a root that is known by its SHA-256 (RFC 5280).
+
+A chain is leaf first. Each certificate must be signed by the next, name it as issuer, be within its validity at the
+given time, and every issuer must be a CA that may sign certificates. The last is self-signed and its DER's SHA-256 is
+among the roots given. Revocation is a separate step (`check_revocation`), because vendors publish it separately.
+
+What is not checked: name constraints and policies, which none of these vendors uses; a critical extension that is not
+named by the caller or understood here refuses the chain.
+"""
+
+import base64
+import binascii
+import re
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.oid import ExtensionOID
+
+from attestation.errors import CollateralUnavailable, MalformedEvidence, NotGenuine, Reason
+
+MAX_CERTIFICATE_BYTES: Final = 16 << 10
+MAX_CHAIN: Final = 8
+MAX_PEM_BYTES: Final = MAX_CHAIN * 2 * MAX_CERTIFICATE_BYTES
+MAX_CRL_BYTES: Final = 4 << 20
+_SKEW: Final = timedelta(minutes=5)
+_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+_UNDERSTOOD: Final = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        ExtensionOID.CRL_DISTRIBUTION_POINTS,
+        ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedChain:
+    """A chain whose signatures hold up to a pinned root; `check_time` asks for its validity at every use."""
+
+    name: str
+    certificates: tuple[x509.Certificate, ...]
+    root_sha256: bytes
+    not_before: datetime
+    not_after: datetime
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The certificate whose key signed the evidence."""
+        return self.certificates[0]
+
+    def check_time(self, now: datetime) -> None:
+        """Raises `NotGenuine` (CERTIFICATE_EXPIRED) unless every certificate is valid at `now`."""
+        if not self.not_before <= now <= self.not_after:
+            got = f"valid {self.not_before:%Y-%m-%d} to {self.not_after:%Y-%m-%d}"
+            raise NotGenuine(Reason.CERTIFICATE_EXPIRED, f"{self.name} chain is {got}, want valid at {now:%Y-%m-%d}")
+
+
+def read_certificate(der: bytes, name: str) -> x509.Certificate:
+    """One DER certificate of at most 16 KiB. Raises `MalformedEvidence` for anything else, also for bytes after it."""
+    if not 0 < len(der) <= MAX_CERTIFICATE_BYTES:
+        raise _malformed(name, f"{len(der)} bytes", f"1..{MAX_CERTIFICATE_BYTES}")
+    try:
+        with warnings.catch_warnings():
+            # Every AMD VCEK has serial number 0, of which the library warns on each load.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            certificate = x509.load_der_x509_certificate(der)
+            certificate.extensions  # noqa: B018  # parsed lazily by the library; malformed ones must fail here
+            certificate.public_key()
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise _malformed(name, f"no certificate ({type(error).__name__})", "one DER certificate") from None
+    except UnsupportedAlgorithm:
+        raise MalformedEvidence(Reason.UNSUPPORTED, f"{name} is of an unknown key type, want RSA or EC") from None
+    return certificate
+
+
+def read_pem_chain(data: bytes, name: str) -> tuple[x509.Certificate, ...]:
+    """The certificates of a PEM text, in its order, 1..8. Text around the blocks is refused but for white space."""
+    if len(data) > MAX_PEM_BYTES:
+        raise _malformed(name, f"{len(data)} bytes", f"at most {MAX_PEM_BYTES}")
+    data = data.rstrip(b"\0")
+    blocks = _PEM.findall(data)
+    if not 0 < len(blocks) <= MAX_CHAIN or _PEM.sub(b"", data).strip():
+        raise _malformed(name, f"{len(blocks)} PEM certificates or other text", f"1..{MAX_CHAIN} certificates only")
+    return tuple(read_certificate(_der(block, name), name) for block in blocks)
+
+
+def verify_chain(
+    chain: Sequence[x509.Certificate],
+    *,
+    roots: Collection[bytes],
+    name: str,
+    critical: Collection[x509.ObjectIdentifier] = (),
+) -> VerifiedChain:
+    """The chain, leaf first and root last, if every signature holds; `critical` names extensions the caller reads.
+
+    Raises:
+        NotGenuine: CHAIN_INVALID for a link that does not hold, ROOT_REFUSED for a root not in `roots` (DER SHA-256).
+    """
+    if not 1 < len(chain) <= MAX_CHAIN:
+        raise NotGenuine(Reason.CHAIN_INVALID, f"{name} chain is {len(chain)} long, want 2..{MAX_CHAIN}")
+    root = chain[-1].fingerprint(SHA256())
+    if root not in roots:
+        raise NotGenuine(Reason.ROOT_REFUSED, f"{name} root is {root.hex()}, want a pinned one")
+    for place, (certificate, issuer) in enumerate(pairwise((*chain, chain[-1]))):
+        _check_link(certificate, issuer, name)
+        _check_extensions(certificate, name, critical, below=place)
+    return VerifiedChain(
+        name=name,
+        certificates=tuple(chain),
+        root_sha256=root,
+        not_before=max(certificate.not_valid_before_utc for certificate in chain),
+        not_after=min(certificate.not_valid_after_utc for certificate in chain),
+    )
+
+
+def der_of(certificate: x509.Certificate) -> bytes:
+    """The certificate's DER bytes."""
+    return certificate.public_bytes(Encoding.DER)
+
+
+def read_crl(der: bytes, name: str) -> x509.CertificateRevocationList:
+    """One DER revocation list of at most 4 MiB. Raises `MalformedEvidence`."""
+    if not 0 < len(der) <= MAX_CRL_BYTES:
+        raise _malformed(name, f"{len(der)} bytes", f"1..{MAX_CRL_BYTES}")
+    try:
+        crl = x509.load_der_x509_crl(der)
+        crl.extensions  # noqa: B018  # parsed lazily by the library
+    except (ValueError, TypeError, x509.DuplicateExtension) as error:
+        raise _malformed(name, f"no revocation list ({type(error).__name__})", "one DER revocation list") from None
+    return crl
+
+
+def check_revocation(
+    certificate: x509.Certificate,
+    crl: x509.CertificateRevocationList,
+    issuer: x509.Certificate,
+    *,
+    now: datetime,
+    name: str,
+) -> datetime:
+    """Until when `crl`, issued by `issuer` and current at `now`, says that `certificate` is not revoked.
+
+    Raises:
+        NotGenuine: CHAIN_INVALID if the list is not the issuer's, CERTIFICATE_REVOKED if the certificate is on it.
+        CollateralUnavailable: COLLATERAL_EXPIRED if the list is not current at `now`.
+    """
+    if crl.issuer != issuer.subject or not _signed(crl, issuer):
+        raise NotGenuine(Reason.CHAIN_INVALID, f"{name} revocation list is not signed by its issuer, want such")
+    ends = crl.next_update_utc
+    if ends is None or not crl.last_update_utc - _SKEW <= now <= ends:
+        message = f"{name} revocation list is outside its validity, want one current at {now:%Y-%m-%d}"
+        raise CollateralUnavailable(Reason.COLLATERAL_EXPIRED, message)
+    if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
+        raise NotGenuine(Reason.CERTIFICATE_REVOKED, f"{name} certificate is revoked, want one that is not")
+    return ends
+
+
+def _check_link(certificate: x509.Certificate, issuer: x509.Certificate, name: str) -> None:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
+        got = "not signed by the next certificate"
+        raise NotGenuine(Reason.CHAIN_INVALID, f"{name} chain is {got}, want each signed by the next") from None
+
+
+def _check_extensions(
+    certificate: x509.Certificate, name: str, critical: Collection[x509.ObjectIdentifier], *, below: int
+) -> None:
+    # `below` is how many certificates of the chain stand under this one: 0 for the leaf.
+    for extension in certificate.extensions:
+        if extension.critical and extension.oid not in _UNDERSTOOD and extension.oid not in critical:
+            oid = extension.oid.dotted_string
+            raise NotGenuine(Reason.CHAIN_INVALID, f"{name} critical extension is {oid}, want only understood ones")
+        value = extension.value
+        if below and isinstance(value, x509.BasicConstraints):
+            limit = value.path_length
+            if not value.ca or (limit is not None and below - 1 > limit):
+                raise NotGenuine(Reason.CHAIN_INVALID, f"{name} issuer is no CA for this chain, want a CA")
+        if below and isinstance(value, x509.KeyUsage) and not value.key_cert_sign:
+            raise NotGenuine(Reason.CHAIN_INVALID, f"{name} issuer may not sign certificates, want keyCertSign")
+    if below and not _has_basic_constraints(certificate):
+        raise NotGenuine(Reason.CHAIN_INVALID, f"{name} issuer has no basic constraints, want a CA")
+
+
+def _has_basic_constraints(certificate: x509.Certificate) -> bool:
+    return any(isinstance(extension.value, x509.BasicConstraints) for extension in certificate.extensions)
+
+
+def _signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    try:
+        return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # other key types raise
+    except (TypeError, ValueError, InvalidSignature):
+        return False
+
+
+def _der(block: bytes, name: str) -> bytes:
+    body = b"".join(block.splitlines()[1:-1]).replace(b" ", b"")
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error:
+        raise _malformed(name, "PEM that is not base64", "certificates") from None
+
+
+def _malformed(name: str, got: str, want: str) -> MalformedEvidence:
+    return MalformedEvidence(Reason.MALFORMED, f"{name} is {got}, want {want}")
