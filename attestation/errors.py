@@ -43,6 +43,7 @@ class Reason(StrEnum):
     LEASE_INVALID = "LEASE_INVALID"
     HEARTBEAT_INVALID = "HEARTBEAT_INVALID"
     RECEIPT_INVALID = "RECEIPT_INVALID"
+    SIGNATURE_MISSING = "SIGNATURE_MISSING"
     OFFER_INVALID = "OFFER_INVALID"
     CHAIN_INVALID = "CHAIN_INVALID"
     ROOT_REFUSED = "ROOT_REFUSED"
@@ -147,7 +148,13 @@ class SealbidError(Exception):
 
 
 UNDECIDED: Final = frozenset(
-    {Reason.COLLATERAL_UNAVAILABLE, Reason.COLLATERAL_EXPIRED, Reason.ENDORSEMENT_MISSING, Reason.RIM_UNAVAILABLE}
+    {
+        Reason.COLLATERAL_UNAVAILABLE,
+        Reason.COLLATERAL_EXPIRED,
+        Reason.ENDORSEMENT_MISSING,
+        Reason.RIM_UNAVAILABLE,
+        Reason.SIGNATURE_MISSING,
+    }
 )
 """Reasons that say "could not decide": whoever brings what was missing may get another answer."""
 

@@ -12,8 +12,10 @@
  9 outcome and charge      the outcome is the one the worker's status allows; the charge follows from price and units
 
 Signatures and hashes over raw bytes are checked before anything inside those bytes is believed. Steps 5 to 8 fall away
-where no worker answered, and then nothing may have been charged. What this does not check: the evidence behind the
-verdict (`sealbid audit` re-derives it elsewhere), whether the award was fair, or what the plaintext was.
+where no worker answered, and then nothing may have been charged. A receipt whose worker never signed its half is never
+accepted: where all but that signature holds, `SignatureMissing` says that it is the gateway's word only. What this does
+not check: the evidence behind the verdict (`sealbid audit` re-derives it elsewhere), whether the award was fair, or
+what the plaintext was.
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from typing import Final
 
 from attestation.binding import Keyset
 from attestation.codec.labels import labelled_sha256, sha256
-from attestation.errors import AttestationError, NotGenuine, Reason, SealingError
+from attestation.errors import AttestationError, CollateralUnavailable, NotGenuine, Reason, SealingError
 from attestation.identity import gateway_id_of
 from attestation.receipt_file import VERSION, BatchProof, LoggedEntry, ReceiptFile, WorkerPart
 from attestation.sealing.batch import GATEWAY_HALF, WORKER_HALF, HalfProof, verify_half
@@ -60,7 +62,7 @@ class WorkerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedReceipt:
-    """A receipt every step of which held."""
+    """A receipt every step of which held; inside `SignatureMissing`, every step but the worker's signature."""
 
     request_id: bytes
     gateway_id: bytes
@@ -76,19 +78,36 @@ class VerifiedReceipt:
     worker: WorkerFacts | None
 
 
+class SignatureMissing(CollateralUnavailable):
+    """Every step held but one: the worker never signed its half. What the half says is the gateway's word only.
+
+    The gateway found the half under the response key when it came and signed its digest, so it is bound to the half,
+    and an auditor cannot tell whether the worker made it. Should the signature still come, the receipt becomes whole.
+    """
+
+    def __init__(self, stated: VerifiedReceipt) -> None:
+        message = "worker_batch is null, want the worker's signature over its half: this is the gateway's word only"
+        super().__init__(Reason.SIGNATURE_MISSING, message)
+        self.stated = stated
+
+
 def verify_receipt(receipt: ReceiptFile, trust: TrustRoot) -> VerifiedReceipt:
     """What the receipt proves under `trust`.
 
     Raises:
         NotGenuine: a step does not hold; the text names the field. Fields that do not parse inside a well-formed file
             count as altered.
+        SignatureMissing: could not decide, for want of the worker's signature (SIGNATURE_MISSING); all else holds.
     """
     try:
-        return _verify(receipt, trust)
+        verified = _verify(receipt, trust)
     except NotGenuine:
         raise
     except (AttestationError, SealingError) as error:
         raise NotGenuine(Reason.RECEIPT_INVALID, f"receipt holds a part that is not valid: {error.message}") from error
+    if receipt.worker is not None and receipt.worker.batch is None:
+        raise SignatureMissing(verified)
+    return verified
 
 
 def _verify(receipt: ReceiptFile, trust: TrustRoot) -> VerifiedReceipt:
@@ -153,7 +172,8 @@ def _worker(
     keyset = Keyset.decode(part.keyset)
     named = str(entry.body["keyset_id"])
     _require(keyset.keyset_id.hex() == named, "keyset_id", keyset.keyset_id.hex(), named)
-    _verify_batch(part.half, part.batch, keyset.receipt_key, WORKER_HALF)
+    if part.batch is not None:
+        _verify_batch(part.half, part.batch, keyset.receipt_key, WORKER_HALF)
     digest = sha256(part.half)
     _require(digest == gateway.worker_half_sha256, "worker_half digest", digest.hex(), gateway.worker_half_sha256.hex())
     half = WorkerHalf.decode(part.half)

@@ -9,8 +9,8 @@
     logged  = { "entry": b64, "proof": b64 }
 
 b64 is canonical base64 with padding. Exactly these keys; duplicates, other types and unknown keys are refused. The four
-worker fields are all present or all null (no worker answered). Parsing says nothing about truth: `attestation.receipt`
-verifies.
+worker fields are all present, all null (no worker answered), or all but `worker_batch`: the worker never signed its
+half, and only the gateway says that it made it. Parsing says nothing about truth: `attestation.receipt` verifies.
 """
 
 import base64
@@ -62,10 +62,10 @@ class LoggedEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPart:
-    """What the worker that answered or refused signed, and what proves its key."""
+    """What the worker that answered or refused made, and what proves its key; `batch` is None where it never signed."""
 
     half: bytes
-    batch: BatchProof
+    batch: BatchProof | None
     keyset: bytes
     verdict: LoggedEntry
 
@@ -95,7 +95,7 @@ class ReceiptFile:
             "gateway_batch": _batch_json(self.gateway_batch),
             "gateway_key": _logged_json(self.gateway_key),
             "worker_half": None if worker is None else _b64(worker.half),
-            "worker_batch": None if worker is None else _batch_json(worker.batch),
+            "worker_batch": None if worker is None or worker.batch is None else _batch_json(worker.batch),
             "keyset": None if worker is None else _b64(worker.keyset),
             "verdict": None if worker is None else _logged_json(worker.verdict),
         }
@@ -118,15 +118,17 @@ class ReceiptFile:
 
 
 def _worker(document: "_Fields") -> WorkerPart | None:
-    names = ("worker_half", "worker_batch", "keyset", "verdict")
+    names = ("worker_half", "keyset", "verdict")
     present = [name for name in names if not document.is_null(name)]
-    if not present:
+    signed = not document.is_null("worker_batch")
+    if not present and not signed:
         return None
     if len(present) != len(names):
-        raise _malformed("receipt worker fields", f"only {', '.join(present)}", "all or none")
+        want = "all, all but worker_batch, or none"
+        raise _malformed("receipt worker fields", f"only {', '.join(present) or 'worker_batch'}", want)
     return WorkerPart(
         half=document.octets("worker_half"),
-        batch=_batch(document.fields("worker_batch", _BATCH_KEYS)),
+        batch=_batch(document.fields("worker_batch", _BATCH_KEYS)) if signed else None,
         keyset=document.octets("keyset"),
         verdict=_logged(document.fields("verdict", ("entry", "proof"))),
     )

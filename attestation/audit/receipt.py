@@ -2,7 +2,8 @@
 """`sealbid audit receipt`: which node served this request, judged how, with which engine and price, in how many tries.
 
 Reads two files and nothing else: the receipt, and the auditor's own trust root. Verification is `attestation.receipt`;
-this module reads, and tells people and programs what was found.
+this module reads, and tells people and programs what was found. Where only the worker's signature is missing it tells
+all the same what the gateway states, as undecided: SIGNATURE_MISSING, exit status 20.
 """
 
 import sys
@@ -11,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from attestation.exits import Exit, exit_code
 from attestation.files import read_file, read_start
-from attestation.receipt import VerifiedReceipt, WorkerFacts, verify_receipt
+from attestation.receipt import SignatureMissing, VerifiedReceipt, WorkerFacts, verify_receipt
 from attestation.receipt_file import MAX_FILE_BYTES, ReceiptFile
 from attestation.sealing.halves import Outcome
 from attestation.trust import MAX_TRUST_BYTES, read_trust
@@ -27,16 +29,33 @@ _OUTCOMES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptVerdict:
-    """An accepted receipt, ready to be shown."""
+    """A receipt ready to be shown: accepted, or undecided where `missing` says what it lacks."""
 
     receipt: VerifiedReceipt
     checked_at: datetime
+    missing: SignatureMissing | None
+
+    @property
+    def exit(self) -> Exit:
+        """The exit status: accepted, or undecided; never anything else."""
+        return Exit.ACCEPTED if self.missing is None else exit_code(self.missing)
 
     def to_json(self) -> dict[str, object]:
-        """The whole verdict; keys are stable."""
-        receipt = self.receipt
+        """The whole verdict; keys are stable. What an undecided one states is the gateway's word only."""
+        receipt, missing = self.receipt, self.missing
+        refusal: dict[str, object] = (
+            {}
+            if missing is None
+            else {
+                "exit": int(self.exit),
+                "reason": str(missing.reason),
+                "message": missing.message,
+                "findings": [f"{missing.reason}: {missing.message}"],
+            }
+        )
         return {
-            "verdict": "accepted",
+            "verdict": self.exit.name.lower(),
+            **refusal,
             "simulated": receipt.simulated,
             "receipt": receipt.request_id.hex(),
             "outcome": receipt.outcome.name.lower(),
@@ -65,7 +84,10 @@ class ReceiptVerdict:
             ("log", receipt.witnesses),
         ]
         warning = [SIMULATED] if receipt.simulated else []
-        return [*warning, "accepted", *(f"  {name:<10} {value}" for name, value in rows)]
+        verdict = self.exit.name.lower()
+        if self.missing is not None:
+            verdict += f" ({self.missing.reason}): {self.missing.message}"
+        return [*warning, verdict, *(f"  {name:<10} {value}" for name, value in rows)]
 
 
 def audit_receipt_file(path: Path, trust: Path, *, now: datetime) -> ReceiptVerdict:
@@ -75,12 +97,18 @@ def audit_receipt_file(path: Path, trust: Path, *, now: datetime) -> ReceiptVerd
         MalformedEvidence: the file is no receipt.
         NotGenuine: it is one, and a step of its verification does not hold.
         SettingsError: a file cannot be read, or the trust root is none.
+
+    A receipt that lacks its worker's signature and nothing else is no error here: the verdict says undecided.
     """
     root = read_trust(read_file(trust, "trust file", MAX_TRUST_BYTES))
     # One byte more than a receipt may have: the parser then refuses it as malformed, not as a setting.
     start = MAX_FILE_BYTES + 1
     data = sys.stdin.buffer.read(start) if str(path) == "-" else read_start(path, "receipt", start)
-    return ReceiptVerdict(receipt=verify_receipt(ReceiptFile.decode(data), root), checked_at=now)
+    receipt = ReceiptFile.decode(data)
+    try:
+        return ReceiptVerdict(receipt=verify_receipt(receipt, root), checked_at=now, missing=None)
+    except SignatureMissing as missing:
+        return ReceiptVerdict(receipt=missing.stated, checked_at=now, missing=missing)
 
 
 def _worker_json(worker: WorkerFacts) -> dict[str, object]:

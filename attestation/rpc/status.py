@@ -51,6 +51,7 @@ STATUS: Final[Mapping[Reason, grpc.StatusCode]] = {
     Reason.LEASE_INVALID: _DENIED,
     Reason.HEARTBEAT_INVALID: _DENIED,
     Reason.RECEIPT_INVALID: _DENIED,
+    Reason.SIGNATURE_MISSING: _UNAVAILABLE,
     Reason.OFFER_INVALID: _DENIED,
     Reason.CHAIN_INVALID: _DENIED,
     Reason.ROOT_REFUSED: _DENIED,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sealbid audit`: check what a registry and a gateway left behind, trusting neither."""
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,3 +48,4 @@ def receipt(file: Path, trust: Path, as_json: bool) -> None:
         print_json(verdict.to_json())
     else:
         click.echo("\n".join(verdict.lines()))
+    sys.exit(verdict.exit)

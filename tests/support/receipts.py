@@ -120,6 +120,12 @@ class World:
             worker=None,
         )
 
+    def unsigned(self) -> ReceiptFile:
+        """A receipt whose worker never signed its half."""
+        receipt = self.receipt()
+        assert receipt.worker is not None
+        return replace(receipt, worker=replace(receipt.worker, batch=None))
+
     def _dispatch(self, number: int) -> Dispatch:
         return Dispatch(
             header_sha256=_digest("header"),
