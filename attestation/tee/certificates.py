@@ -34,6 +34,15 @@ MAX_PEM_BYTES: Final = MAX_CHAIN * 2 * MAX_CERTIFICATE_BYTES
 MAX_CRL_BYTES: Final = 4 << 20
 _SKEW: Final = timedelta(minutes=5)
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for bytes that are no certificate or revocation list."""
+
 _UNDERSTOOD: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -82,7 +91,7 @@ def read_certificate(der: bytes, name: str) -> x509.Certificate:
             certificate = x509.load_der_x509_certificate(der)
             certificate.extensions  # noqa: B018  # parsed lazily by the library; malformed ones must fail here
             certificate.public_key()
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except _UNREADABLE as error:
         raise _malformed(name, f"no certificate ({type(error).__name__})", "one DER certificate") from None
     except UnsupportedAlgorithm:
         raise MalformedEvidence(Reason.UNSUPPORTED, f"{name} is of an unknown key type, want RSA or EC") from None
@@ -141,7 +150,7 @@ def read_crl(der: bytes, name: str) -> x509.CertificateRevocationList:
     try:
         crl = x509.load_der_x509_crl(der)
         crl.extensions  # noqa: B018  # parsed lazily by the library
-    except (ValueError, TypeError, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise _malformed(name, f"no revocation list ({type(error).__name__})", "one DER revocation list") from None
     return crl
 

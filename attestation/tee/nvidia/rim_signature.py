@@ -58,10 +58,10 @@ def verify_enveloped(root: etree._Element, *, roots: Collection[bytes]) -> tuple
     signature = _only_signature(root)
     info, value, key_info = _children(signature, "SignedInfo", "SignatureValue", "KeyInfo")
     digest = _signed_digest(info)
-    signed_info = canonical(info)
+    signed_info = canonical(info, _NAME)
     certificates = _certificates(key_info)
     root.remove(signature)
-    content = canonical(root)
+    content = canonical(root, _NAME)
     if not hmac.compare_digest(hashlib.sha384(content).digest(), digest):
         raise _invalid("digest is not that of the content, want equal")
     if len(certificates) != CHAIN_LENGTH:

@@ -4,7 +4,7 @@
 Elements, attributes and text in printable ASCII and line feeds, after an optional XML declaration; nothing else. So a
 document type, an entity, a character reference, a comment, CDATA, a processing instruction or another encoding is
 refused on the raw bytes, before any XML parser sees them. `xml:` attributes are refused because Canonical XML 1.1 and
-1.0 differ in them alone. Limits: 128 KiB, 512 elements, 8 levels, 80 attributes per element.
+1.0 differ in them alone. Limits: 128 KiB, 512 elements, 8 levels, 80 attributes per element, 32 namespaces.
 """
 
 import re
@@ -18,6 +18,7 @@ MAX_XML_BYTES: Final = 128 << 10
 MAX_ELEMENTS: Final = 512
 MAX_DEPTH: Final = 8
 MAX_ATTRIBUTES: Final = 80
+MAX_NAMESPACES: Final = 32
 _DECLARATION: Final = re.compile(rb'<\?xml version="1\.0"(?: encoding="(?:UTF-8|utf-8)")?\?>')
 _PLAIN: Final = re.compile(rb"[\n\x20-\x25\x27-\x7e]*")
 _XML: Final = "{http://www.w3.org/XML/1998/namespace}"
@@ -31,6 +32,8 @@ def parse_xml(data: bytes, name: str) -> etree._Element:
     body = data[declared.end() :] if declared else data
     if not _PLAIN.fullmatch(body) or b"<!" in body or b"<?" in body:
         raise malformed(name, "more than elements and plain text", "no document type, entity, comment or instruction")
+    if (namespaces := body.count(b"xmlns")) > MAX_NAMESPACES:
+        raise malformed(f"{name} namespaces", namespaces, f"at most {MAX_NAMESPACES}")
     try:
         root = etree.fromstring(body, _parser())
     except (etree.XMLSyntaxError, ValueError):
@@ -39,9 +42,15 @@ def parse_xml(data: bytes, name: str) -> etree._Element:
     return root
 
 
-def canonical(element: etree._Element) -> bytes:
-    """The inclusive canonical form (Canonical XML 1.0, equal to 1.1 without `xml:` attributes), without comments."""
-    return etree.tostring(element, method="c14n", exclusive=False, with_comments=False)
+def canonical(element: etree._Element, name: str) -> bytes:
+    """The inclusive canonical form (Canonical XML 1.0, equal to 1.1 without `xml:` attributes), without comments.
+
+    Raises `MalformedEvidence` for what has none, such as a namespace with a relative name.
+    """
+    try:
+        return etree.tostring(element, method="c14n", exclusive=False, with_comments=False)
+    except etree.C14NError:
+        raise malformed(name, "without a canonical form", "absolute namespace names") from None
 
 
 def malformed(name: str, got: object, want: str) -> MalformedEvidence:
