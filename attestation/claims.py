@@ -95,7 +95,8 @@ class EvidenceClaims:
     """What one genuine piece of evidence says.
 
     `facts` holds what this kind states beyond the common fields, all names of its table in `attestation.facts` and no
-    other; none identifies a machine. `slot` is the field the TEE let its software fill (report_data of 64 bytes, a
+    other; none identifies a machine. `peers` are the devices this one says it is linked to.
+    `slot` is the field the TEE let its software fill (report_data of 64 bytes, a
     TPM's extraData of 32, a GPU's nonce of 32). `collateral_expires` is the earliest moment at which the collateral
     used stops being valid.
     """
@@ -109,6 +110,7 @@ class EvidenceClaims:
     slot: bytes
     collateral_expires: datetime
     facts: Mapping[str, Scalar] = field(default_factory=dict)
+    peers: tuple[ComponentID, ...] = ()
 
     def public_item(self) -> cbor.Item:
         """These claims without platform identities, which must not be guessable from a public digest (ruling 33)."""

@@ -23,7 +23,7 @@ from attestation.attested import _VERIFIED, AttestedKey, AttestedWorker
 from attestation.binding import MAX_BINDING_SECONDS, Challenge, KeyBinding, Keyset, Profile, device_nonce
 from attestation.bundle import Evidence, EvidenceBundle
 from attestation.certificate import pinnable_spki_sha256
-from attestation.claims import Claims, EvidenceClaims, TEEKind
+from attestation.claims import DEVICE_KINDS, Claims, EvidenceClaims, TEEKind
 from attestation.codec.labels import equal
 from attestation.errors import Malformed, MalformedEvidence, NotAcceptable, NotGenuine, Reason, Stale
 from attestation.identity import provider_id as provider_id_of
@@ -35,7 +35,6 @@ from attestation.tlog.entry import Entry, Kind, parse_entry
 from attestation.tlog.proof import verify_tlog_proof
 from attestation.trust import TrustRoot
 
-_DEVICES: Final = frozenset({TEEKind.NVIDIA_GPU})
 _TPM_SLOT: Final = frozenset({TEEKind.TPM, TEEKind.AZURE_HCL})
 _MAX_TIME: Final = 253_402_300_799 - 2 * MAX_BINDING_SECONDS
 
@@ -134,10 +133,10 @@ def verify_worker(
 
 
 def _parts(bundle: EvidenceBundle) -> tuple[Evidence, tuple[Evidence, ...]]:
-    cpus = [evidence for evidence in bundle.evidence if evidence.kind not in _DEVICES]
+    cpus = [evidence for evidence in bundle.evidence if evidence.kind not in DEVICE_KINDS]
     if len(cpus) != 1:
         raise MalformedEvidence(Reason.MALFORMED, f"bundle has {len(cpus)} cpu evidences, want 1")
-    return cpus[0], tuple(evidence for evidence in bundle.evidence if evidence.kind in _DEVICES)
+    return cpus[0], tuple(evidence for evidence in bundle.evidence if evidence.kind in DEVICE_KINDS)
 
 
 def _genuine(evidence: Evidence, bundle: EvidenceBundle, verifiers: Verifiers, now: datetime) -> EvidenceClaims:
@@ -155,8 +154,8 @@ def _check_slot(cpu: EvidenceClaims, binding: KeyBinding) -> None:
     want = binding.tpm_extra() if cpu.kind in _TPM_SLOT else binding.report_data()
     if not equal(cpu.slot, want):
         raise _mismatch(Reason.BINDING_MISMATCH, f"{cpu.kind.value} slot", cpu.slot.hex(), want.hex())
-    simulated = cpu.kind is TEEKind.SIMULATED
-    if simulated is not (binding.profile is Profile.DEVELOPMENT):
+    # Real evidence may serve development, and is then marked SIMULATED; simulated evidence never serves production.
+    if cpu.kind is TEEKind.SIMULATED and binding.profile is not Profile.DEVELOPMENT:
         raise _mismatch(Reason.BINDING_MISMATCH, "binding profile", binding.profile.value, "that of the evidence kind")
 
 
@@ -176,8 +175,8 @@ def _check_devices(
     evidence: tuple[Evidence, ...], bundle: EvidenceBundle, binding: KeyBinding, verifiers: Verifiers, now: datetime
 ) -> tuple[EvidenceClaims, ...]:
     # A device's evidence is its raw report; certificates and reference manifests travel as collateral.
-    presented = sorted(device.sha256 for device in evidence)
-    named = [digest for _, digest in binding.devices]
+    presented = sorted((device.sha256, DEVICE_KINDS[device.kind]) for device in evidence)
+    named = [(digest, kind) for kind, digest in binding.devices]
     if presented != named:
         got = f"{len(presented)} device reports"
         raise _mismatch(Reason.DEVICES_MISMATCH, "bundle", got, f"exactly the {len(named)} the binding names")

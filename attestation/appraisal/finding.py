@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attestation.errors import NotAcceptable, Reason
+from attestation.errors import UNDECIDED, CollateralUnavailable, NotAcceptable, Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,13 @@ class Finding:
         return f"{self.field} is {self.got}, want {self.want}"
 
 
-def refusal(findings: Sequence[Finding]) -> NotAcceptable:
-    """The error that carries all `findings` (at least one); its reason and text lead with the first."""
-    first, more = findings[0], len(findings) - 1
-    return NotAcceptable(first.reason, first.text + (f" (and {more} more findings)" if more else ""), findings)
+def refusal(findings: Sequence[Finding]) -> NotAcceptable | CollateralUnavailable:
+    """The error that carries all `findings` (at least one); its reason and text lead with the first that decides.
+
+    `CollateralUnavailable` when nothing but undecided findings stands in the way, else `NotAcceptable`.
+    """
+    deciding = [finding for finding in findings if finding.reason not in UNDECIDED]
+    first, more = (deciding or list(findings))[0], len(findings) - 1
+    text = first.text + (f" (and {more} more findings)" if more else "")
+    kind = NotAcceptable if deciding else CollateralUnavailable
+    return kind(first.reason, text, findings)

@@ -3,7 +3,7 @@
 
     id, version, profile = "production" | "development"
     [tee]        kinds, devices, debug, tcb_status, advisories      reference values
-    [workload.<kind>]  measured_by = register, registers.<name> = reference value, for every kind allowed
+    [workload.<kind>], [facts.<kind>], [topology]                   see `attestation.appraisal.kinds`
     [code]       engines, config                                    reference values over hex digests
     [platform]   allowed = reference value over "kind:hex", denied = [..], dedicated_host, max_workers_per_cpu
     [freshness]  max_evidence_age_seconds, max_checkpoint_age_seconds, max_revocation_staleness_seconds, lease_seconds
@@ -16,29 +16,23 @@ debug, or a worker whose code no register measures (rulings 27 and 28).
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from attestation.appraisal.kinds import Topology, Workload, read_facts, read_topology, read_workloads
 from attestation.appraisal.reference import AnyOf, Exactly, ReferenceValue, Unchecked
 from attestation.appraisal.tables import Table, invalid
 from attestation.binding import Profile, SuiteID
-from attestation.claims import TEEKind
+from attestation.claims import DEVICE_KINDS, TEEKind
 from attestation.lease import MAX_LEASE_SECONDS
 
 MAX_POLICY_BYTES: Final = 256 << 10
 MIN_LEASE_SECONDS: Final = 10
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")
 _YEAR: Final = 366 * 86400
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """How the worker's code is measured on one kind of TEE, and what each register must hold."""
-
-    measured_by: str
-    registers: Mapping[str, ReferenceValue]
+_CPU_KINDS: Final = frozenset(TEEKind) - set(DEVICE_KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +44,13 @@ class AppraisalPolicy:
     version: int
     profile: Profile
     kinds: AnyOf
-    devices: ReferenceValue
+    devices: AnyOf
     debug: ReferenceValue
     tcb_status: ReferenceValue
     advisories: ReferenceValue
     workloads: Mapping[TEEKind, Workload]
+    facts: Mapping[TEEKind, Mapping[str, ReferenceValue]]
+    topology: Topology
     engines: ReferenceValue
     config: ReferenceValue
     platform_allowed: ReferenceValue
@@ -81,7 +77,6 @@ class AppraisalPolicy:
     def unchecked(self) -> dict[str, str]:
         """Every skipped check and its stated reason, for audits to print."""
         values: dict[str, ReferenceValue] = {
-            "tee.devices": self.devices,
             "tee.debug": self.debug,
             "tee.tcb_status": self.tcb_status,
             "tee.advisories": self.advisories,
@@ -89,8 +84,11 @@ class AppraisalPolicy:
             "code.config": self.config,
             "platform.allowed": self.platform_allowed,
         }
+        values |= {f"topology.{name}": value for name, value in self.topology.references().items()}
         for kind, workload in self.workloads.items():
             values |= {f"workload.{kind.value}.{name}": value for name, value in workload.registers.items()}
+        for kind, facts in self.facts.items():
+            values |= {f"facts.{kind.value}.{name}": value for name, value in facts.items()}
         return {name: value.reason for name, value in values.items() if isinstance(value, Unchecked)}
 
 
@@ -98,19 +96,22 @@ def read_policy(data: bytes) -> AppraisalPolicy:
     """The policy these bytes spell. Raises `MalformedEvidence` (POLICY_INVALID) naming the first wrong key."""
     root = Table(_parse(data), "")
     tee, code, platform = root.table("tee"), root.table("code"), root.table("platform")
-    freshness, sealing, workloads = root.table("freshness"), root.table("sealing"), root.table("workload")
+    freshness, sealing, topology = root.table("freshness"), root.table("sealing"), root.table("topology")
+    cpus, devices = _kinds(tee, "kinds", _CPU_KINDS), _kinds(tee, "devices", DEVICE_KINDS)
     suites, allow_classical = _suites(sealing)
     policy = AppraisalPolicy(
         data=data,
         id=_id(root),
         version=root.integer("version", 1, 1 << 31),
         profile=_profile(root),
-        kinds=_kinds(tee),
-        devices=tee.reference("devices"),
+        kinds=cpus,
+        devices=devices,
         debug=tee.reference("debug"),
         tcb_status=tee.reference("tcb_status"),
         advisories=tee.reference("advisories"),
-        workloads=_workloads(workloads),
+        workloads=read_workloads(root.table("workload"), _named(cpus)),
+        facts=read_facts(root.tables("facts"), _named(cpus) + _named(devices)),
+        topology=read_topology(topology),
         engines=code.reference("engines"),
         config=code.reference("config"),
         platform_allowed=platform.reference("allowed"),
@@ -124,9 +125,8 @@ def read_policy(data: bytes) -> AppraisalPolicy:
         suites=suites,
         allow_classical=allow_classical,
     )
-    for table in (tee, code, platform, freshness, sealing, workloads, root):
+    for table in (tee, code, platform, freshness, sealing, topology, root):
         table.done()
-    _check_workloads(policy)
     if policy.profile is Profile.PRODUCTION:
         _check_production(policy)
     return policy
@@ -156,27 +156,16 @@ def _profile(root: Table) -> Profile:
     return Profile(value)
 
 
-def _kinds(tee: Table) -> AnyOf:
-    value = tee.reference("kinds")
-    known = {kind.value for kind in TEEKind}
-    if not isinstance(value, AnyOf) or not value.values or not set(value.values) <= known:
-        raise invalid("tee.kinds", value.want(), "any_of with kinds among " + ", ".join(sorted(known)))
+def _kinds(tee: Table, key: str, known: Collection[TEEKind]) -> AnyOf:
+    value = tee.reference(key)
+    names = {kind.value for kind in known}
+    if not isinstance(value, AnyOf) or not set(value.values) <= names or (key == "kinds" and not value.values):
+        raise invalid(f"tee.{key}", value.want(), "any_of with kinds among " + ", ".join(sorted(names)))
     return value
 
 
-def _workloads(tables: Table) -> dict[TEEKind, Workload]:
-    found = {}
-    for name in tables.names():
-        table = tables.table(name)
-        registers = table.table("registers")
-        if name not in set(TEEKind):
-            raise invalid(f"workload.{name}", "no kind of tee", "one of " + ", ".join(TEEKind))
-        found[TEEKind(name)] = Workload(
-            measured_by=table.text("measured_by"),
-            registers={register: registers.reference(register) for register in registers.names()},
-        )
-        table.done()
-    return found
+def _named(kinds: AnyOf) -> list[TEEKind]:
+    return [TEEKind(str(value)) for value in dict.fromkeys(kinds.values)]
 
 
 def _suites(sealing: Table) -> tuple[tuple[SuiteID, ...], str]:
@@ -190,24 +179,11 @@ def _suites(sealing: Table) -> tuple[tuple[SuiteID, ...], str]:
     return tuple(SuiteID(number) for number in numbers), reason
 
 
-def _check_workloads(policy: AppraisalPolicy) -> None:
-    for kind in policy.kinds.values:
-        workload = policy.workloads.get(TEEKind(str(kind)))
-        if workload is None:
-            raise invalid(f"workload.{kind}", "missing", "how the code of this allowed kind is measured")
-        if workload.measured_by not in workload.registers:
-            raise invalid(f"workload.{kind}.measured_by", workload.measured_by, "one of its registers")
-    if set(policy.workloads) != set(policy.kinds.values):
-        raise invalid("workload", "stated for a kind tee.kinds does not list", "the kinds of tee.kinds")
-
-
 def _check_production(policy: AppraisalPolicy) -> None:
     if TEEKind.SIMULATED.value in policy.kinds.values:
         raise invalid("tee.kinds", "simulated", "no simulated kind under profile production")
     if policy.debug != Exactly(False):
         raise invalid("tee.debug", policy.debug.want(), "exactly false under profile production")
-    if policy.devices.accepts(TEEKind.SIMULATED.value):
-        raise invalid("tee.devices", policy.devices.want(), "no simulated kind under profile production")
     for kind, workload in policy.workloads.items():
         if not isinstance(workload.registers[workload.measured_by], (Exactly, AnyOf)):
             name = f"workload.{kind.value}.registers.{workload.measured_by}"

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reference values: what a policy wants a claim to be. Not checking is a value too, and it must say why.
 
-    { exactly = X } | { any_of = [X, ..] } | { at_least = N } | { unchecked = "reason" }
+    { exactly = X } | { any_of = [X, ..] } | { at_least = N } | { at_most = N } | { unchecked = "reason" }
 
 An empty `any_of` accepts nothing, which is the right state of a policy whose values are not filled in yet.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias, TypeGuard
+from typing import TypeAlias, TypeGuard, assert_never
 
+from attestation.claims import Scalar
 from attestation.errors import MalformedEvidence, Reason
-
-Scalar: TypeAlias = str | int | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,21 @@ class AtLeast:
 
 
 @dataclass(frozen=True, slots=True)
+class AtMost:
+    """The claim must be an integer not above `value`."""
+
+    value: int
+
+    def accepts(self, claim: Scalar) -> bool:
+        """True if `claim` is an integer that does not exceed the value."""
+        return isinstance(claim, int) and not isinstance(claim, bool) and claim <= self.value
+
+    def want(self) -> str:
+        """How a finding states it."""
+        return f"at most {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
 class Unchecked:
     """Nothing is asked of the claim, for the `reason` printed by every audit."""
 
@@ -74,23 +88,35 @@ class Unchecked:
         return f"unchecked: {self.reason}"
 
 
-ReferenceValue: TypeAlias = Exactly | AnyOf | AtLeast | Unchecked
+ReferenceValue: TypeAlias = Exactly | AnyOf | AtLeast | AtMost | Unchecked
 
 
 def read_reference(item: object, name: str) -> ReferenceValue:
     """The reference value a policy's inline table spells. Raises `MalformedEvidence` (POLICY_INVALID) naming `name`."""
     if not isinstance(item, dict) or len(item) != 1:
-        raise _invalid(name, "not a table with exactly one of exactly, any_of, at_least, unchecked")
+        raise _invalid(name, "not a table with exactly one of exactly, any_of, at_least, at_most, unchecked")
     ((form, value),) = item.items()
     if form == "exactly" and _scalar(value):
         return Exactly(value)
     if form == "any_of" and isinstance(value, list) and all(_scalar(element) for element in value):
         return AnyOf(tuple(value))
-    if form == "at_least" and isinstance(value, int) and not isinstance(value, bool):
-        return AtLeast(value)
+    if form in {"at_least", "at_most"} and isinstance(value, int) and not isinstance(value, bool):
+        return AtLeast(value) if form == "at_least" else AtMost(value)
     if form == "unchecked" and isinstance(value, str) and value.strip():
         return Unchecked(value)
     raise _invalid(name, f"{str(form)[:32]!r} with a value of the wrong form")
+
+
+def scalars(reference: ReferenceValue) -> tuple[Scalar, ...]:
+    """The values a reference compares with; none for `Unchecked`."""
+    match reference:
+        case Exactly(value) | AtLeast(value) | AtMost(value):
+            return (value,)
+        case AnyOf(values):
+            return values
+        case Unchecked():
+            return ()
+    assert_never(reference)
 
 
 def shown(value: Scalar) -> str:
@@ -103,5 +129,5 @@ def _scalar(value: object) -> TypeGuard[Scalar]:
 
 
 def _invalid(name: str, got: str) -> MalformedEvidence:
-    want = "{ exactly = X }, { any_of = [X] }, { at_least = N } or { unchecked = reason }"
+    want = "{ exactly = X }, { any_of = [X] }, { at_least = N }, { at_most = N } or { unchecked = reason }"
     return MalformedEvidence(Reason.POLICY_INVALID, f"policy {name} is {got}, want {want}")

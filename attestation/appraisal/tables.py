@@ -33,6 +33,10 @@ class Table:
             raise invalid(self._name(key), "not a table", "a table")
         return Table(value, self._name(key))
 
+    def tables(self, key: str) -> "Table":
+        """The table at `key`, or an empty one if there is none."""
+        return self.table(key) if key in self._items else Table({}, self._name(key))
+
     def text(self, key: str) -> str:
         """The non-empty text at `key`."""
         value = self._take(key)

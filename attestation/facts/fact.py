@@ -29,7 +29,11 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """All that one kind of evidence states: its registers of measurements and its facts, by name."""
+    """All that one kind of evidence states: its registers of measurements and its facts, by name.
+
+    `unproven` says in a sentence each what genuine evidence of this kind leaves open, for audits to print.
+    """
 
     registers: tuple[str, ...]
     facts: Mapping[str, Fact]
+    unproven: tuple[str, ...] = ()

@@ -22,10 +22,8 @@ from attestation.binding import (
     device_nonce,
 )
 from attestation.bundle import Collateral, Evidence, EvidenceBundle
-from attestation.claims import TEEKind
+from attestation.claims import DEVICE_KINDS
 from attestation.errors import Malformed, MalformedEvidence, NotGenuine, Reason, Stale
-
-_DEVICE_KINDS = {TEEKind.NVIDIA_GPU: "gpu"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +73,7 @@ def answer_challenge(
     """
     asked = _read(challenge, duty, now)
     reports = attester.devices(device_nonce(asked.verifier_nonce, keyset.keyset_id))
-    named = sorted((device_digest(report.data), _DEVICE_KINDS[report.kind]) for report in reports.evidence)
+    named = sorted((device_digest(report.data), DEVICE_KINDS[report.kind]) for report in reports.evidence)
     binding = KeyBinding(
         profile=attester.profile,
         purpose="worker",

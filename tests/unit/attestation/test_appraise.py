@@ -4,8 +4,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from attestation.appraisal.appraise import appraise, platform_text
+from attestation.appraisal.appraise import appraise
 from attestation.appraisal.finding import refusal
+from attestation.appraisal.part import platform_text
 from attestation.appraisal.policy import AppraisalPolicy, read_policy
 from attestation.binding import Profile, SuiteID
 from attestation.claims import Claims, ComponentID, ComponentKind, Measurement, TCBStatus, TEEKind

@@ -11,6 +11,16 @@ from attestation.binding import Profile, SuiteID
 from attestation.errors import MalformedEvidence, Reason
 from tests.support.worlds import policy_bytes
 
+NOT_ON_EVERY_PRODUCT = {
+    "single_socket_required",
+    "ciphertext_hiding_required",
+    "page_swap_disabled",
+    "tsme_enabled",
+    "ciphertext_hiding",
+    "launch_mitigations",
+    "current_mitigations",
+}
+
 
 def refused(data: bytes) -> str:
     with pytest.raises(MalformedEvidence) as error:
@@ -26,7 +36,8 @@ def test_shipped_policies_read_and_are_known_by_their_bytes() -> None:
         policy = read_policy(data)
         assert policy.profile is profile
         assert policy.sha256 == hashlib.sha256(data).digest()
-    assert read_policy(policy_bytes("production-strict")).unchecked() == {}
+    skipped = set(read_policy(policy_bytes("production-strict")).unchecked())
+    assert skipped == {f"facts.snp.{name}" for name in NOT_ON_EVERY_PRODUCT}
 
 
 def test_every_key_is_required() -> None:
@@ -112,9 +123,8 @@ def test_ruling_28_a_production_policy_says_how_the_workload_is_measured() -> No
     )
     unmeasured = policy_bytes("production-strict", **{"registers.rtmr3": '{ unchecked = "later" }'})
     assert "workload.tdx.registers.rtmr3" in refused(unmeasured)
-    without = policy_bytes("production-strict").split(b"[workload.sgx]")
-    rest = without[1].split(b"[code]")[1]
-    assert "workload.sgx" in refused(without[0] + b"[code]" + rest)
+    head, _, tail = policy_bytes("production-strict").partition(b"[workload.sgx]")
+    assert "workload.sgx" in refused(head + b"[facts.tdx]" + tail.partition(b"[facts.tdx]")[2])
 
 
 def test_reference_values() -> None:
@@ -135,3 +145,39 @@ def test_unchecked_reasons_are_printed() -> None:
     policy: AppraisalPolicy = read_policy(policy_bytes())
     assert set(policy.unchecked()) == {"code.engines", "code.config", "platform.allowed"}
     assert all(policy.unchecked().values())
+
+
+def test_every_fact_and_register_of_an_allowed_kind_must_be_spoken_about() -> None:
+    """Dropping any one line of a kind's registers, facts or topology is POLICY_INVALID naming it; so is a stray one."""
+    lines = policy_bytes("production-strict").decode().splitlines()
+    spoken = [
+        place
+        for place, line in enumerate(lines)
+        if " = {" in line
+        and line[0] != "#"
+        and _section(lines, place).startswith(("[workload.", "[facts.", "[topology"))
+    ]
+    assert len(spoken) > 70
+    for place in spoken:
+        name = lines[place].partition(" = ")[0].removeprefix("registers.")
+        assert name in refused("\n".join(lines[:place] + lines[place + 1 :]).encode())
+    stray = "\n".join(lines).replace("[facts.tdx]", "[facts.tdx]\nsurprise = { exactly = true }")
+    assert "surprise" in refused(stray.encode())
+    assert "facts.tpm" in refused("\n".join([*lines, "[facts.tpm]"]).encode())
+
+
+def test_a_reference_value_is_of_its_facts_own_type() -> None:
+    """A boolean compared with a text would refuse every machine for the wrong reason: the policy does not read."""
+    strict = policy_bytes("production-strict").decode()
+    for good, bad in (
+        ("migratable = { exactly = false }", 'migratable = { exactly = "false" }'),
+        ("migratable = { exactly = false }", "migratable = { at_least = 1 }"),
+        ("tcb_age_days = { at_most = 730 }", "tcb_age_days = { any_of = [1, true] }"),
+        ("gpus = { exactly = 1 }", 'gpus = { exactly = "1" }'),
+    ):
+        assert good in strict
+        assert "type" in refused(strict.replace(good, bad, 1).encode())
+
+
+def _section(lines: list[str], place: int) -> str:
+    return next(line for line in reversed(lines[: place + 1]) if line.startswith("["))

@@ -16,6 +16,7 @@ from attestation.bundle import Collateral, Evidence, EvidenceBundle
 from attestation.certificate import spki_sha256
 from attestation.claims import ComponentID, ComponentKind, EvidenceClaims, TCBStatus, TEEKind
 from attestation.errors import NotAcceptable, Reason, SealbidError
+from attestation.facts.vocabularies import VOCABULARIES
 from attestation.lease import open_heartbeat, open_lease, sign_lease
 from attestation.rpc.pinning import WORKER_NAME, make_identity
 from attestation.simulated.formats import COLLATERAL_KIND, SimulatedTCB, open_quote, sign_quote, sign_tcb
@@ -168,8 +169,18 @@ class GPUAttester(SimulatedAttester):
 WITH_GPU: Mapping[TEEKind, Verifier] = {**SIMULATED, TEEKind.NVIDIA_GPU: FakeGPU()}
 
 
+def gpu_policy() -> bytes:
+    """The development policy for a machine with two GPUs of which nothing but their presence is asked."""
+    allowed = policy_bytes(devices='{ any_of = ["nvidia-gpu"] }', gpus="{ exactly = 2 }").decode()
+    vocabulary = VOCABULARIES[TEEKind.NVIDIA_GPU]
+    facts = (*vocabulary.facts, *vocabulary.registers)
+    return "\n".join(
+        [allowed, "[facts.nvidia-gpu]", *(f'{name} = {{ unchecked = "a test" }}' for name in facts)]
+    ).encode()
+
+
 def gpu_world() -> tuple[World, GPUAttester]:
-    here = world(policy=development_policy(devices='{ any_of = ["nvidia-gpu"] }'), verifiers=WITH_GPU)
+    here = world(policy=read_policy(gpu_policy()), verifiers=WITH_GPU)
     return here, GPUAttester(components=(ComponentID(kind=ComponentKind.CPU, value=b"platform-one"),))
 
 
