@@ -29,6 +29,7 @@ from gateway.receipts.arrival import HalfArrival
 from gateway.receipts.journal import Journal
 from gateway.receipts.messages import encode_item, take_items
 from gateway.receipts.process import WriterProcess, launcher
+from gateway.receipts.recovery import Waits
 from gateway.receipts.writer import Writer
 from gateway.request import Outcome
 from tests.support.journal import GATEWAY_KEY, MEMO_KEY, Counts, SigningWorker, outcome
@@ -91,6 +92,7 @@ def groups(rounds: int) -> dict[int, float]:
             clock=lambda: datetime.now(UTC),
             send=lambda _answer: None,
             pause=lambda _seconds: True,
+            waits=Waits(),
         )
         for turn in range(rounds + 1):
             for size in SIZES:
@@ -121,7 +123,9 @@ async def _feed(made: Sequence[Request], rate: int, journal: Journal | None) -> 
 async def _steady(rate: int, folder: Path) -> tuple[float, float]:
     """Microseconds of CPU per request in the loop's process and in the writer's, at this rate."""
     made, processes = requests(SigningWorker("benchmark"), int(rate * SECONDS)), []
-    launch = launcher(state_dir=folder, instance=bytes(16), profile="development", log_level="ERROR")
+    launch = launcher(
+        state_dir=folder, instance=bytes(16), profile="development", log_level="ERROR", signature_grace_seconds=60
+    )
 
     def start() -> WriterProcess:
         process = launch()

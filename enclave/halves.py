@@ -126,10 +126,14 @@ class HalfBook:
         if not kept:
             self._kept.pop(gateway_id, None)
 
-    def unconfirmed_of(self, gateway_id: bytes) -> Iterator[list[Half]]:
-        """Signed halves to deliver again, oldest first, one batch at a time; those confirmed meanwhile are left out."""
+    def unconfirmed_of(self, gateway_id: bytes, *, origin: object | None = None) -> Iterator[list[Half]]:
+        """Signed halves to deliver again, oldest first, one batch at a time; those confirmed meanwhile are left out.
+
+        With `origin` only those whose calls came by that link.
+        """
         kept = self._kept.get(gateway_id, {})
-        for _, batch in groupby(list(kept.items()), key=lambda item: id(item[1].root)):
+        wanted = [item for item in kept.items() if origin is None or item[1].origin is origin]
+        for _, batch in groupby(wanted, key=lambda item: id(item[1].root)):
             halves = [half for digest, half in batch if half.root is not None and digest in kept]
             for start in range(0, len(halves), BATCH_HALVES):
                 yield halves[start : start + BATCH_HALVES]

@@ -137,12 +137,19 @@ class Worker:
         return self._book.unconfirmed_of(gateway_id)
 
     def detach(self, gateway_id: bytes, link: Courier) -> None:
-        """Counts a link out; its unconfirmed halves wait for the next one."""
+        """Counts a link out; its unconfirmed halves go to a younger one, or wait for the next.
+
+        A gateway that died unnoticed greets anew before its old link is known to be gone: what was delivered on that
+        one meanwhile reached nobody.
+        """
         links = self._links.get(gateway_id, [])
         if link in links:
             links.remove(link)
         if not links:
             self._links.pop(gateway_id, None)
+            return
+        for halves in self._book.unconfirmed_of(gateway_id, origin=link):
+            links[-1].deliver(halves, with_memo=True)
 
     def confirm(self, gateway_id: bytes, digests: Sequence[bytes]) -> None:
         """Forgets halves the gateway has on disk."""

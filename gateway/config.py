@@ -87,6 +87,8 @@ class Limits:
     min_deadline_milliseconds: int = 5
     """A request with less time left is refused before anything is spent on it."""
     drain_seconds: float = 30.0
+    signature_grace_seconds: float = 60.0
+    """How long a receipt waits for its worker's signature before it is handed out without."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_attempts <= MAX_ATTEMPTS:
@@ -95,6 +97,8 @@ class Limits:
             raise ValueError("min_deadline_milliseconds is at least 1, max_request_bytes and max_response_bytes 1024")
         if not 0 < self.default_deadline_seconds <= self.max_deadline_seconds <= 86_400 or not self.drain_seconds >= 0:
             raise ValueError("default_deadline_seconds is above 0, up to max_deadline_seconds, that up to a day")
+        if not 0 < self.signature_grace_seconds <= 86_400:
+            raise ValueError("signature_grace_seconds is above 0, up to a day")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -262,7 +262,7 @@ class InferenceFlow:
             offer_id=award.offer_id,
             price_nanos=award.price_nanos,
             deadline=call.deadline,
-            memo=lambda attempt: self._desk.memo(self._outcome(journey, Ending.FAILED, (*journey.attempts, attempt))),
+            memo=lambda attempt: self._desk.begin(self._outcome(journey, Ending.FAILED, (*journey.attempts, attempt))),
         )
         exchange = self._pool.begin(order, self._clock())
         journey.attempts.append(exchange.attempt)

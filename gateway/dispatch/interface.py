@@ -37,6 +37,12 @@ class Faults(Protocol):
     def __call__(self, worker_id: bytes, reason: Reason, /) -> None: ...
 
 
+class LinkSink(Protocol):
+    """Is told, ahead of the halves it returns, that a worker linked."""
+
+    def __call__(self, worker_id: bytes, /) -> None: ...
+
+
 class HalfSink(Protocol):
     """Takes a worker's batch of halves without blocking; which became durable is told to the pool later."""
 

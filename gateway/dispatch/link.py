@@ -86,6 +86,16 @@ class Link:
         """True once the link has ended."""
         return self._closed
 
+    def check_room(self) -> None:
+        """Whether a call may be queued: asked before anything is made for it.
+
+        Raises:
+            WorkerFailed: WORKER_OVERLOADED, the worker does not read.
+        """
+        if self._queued > MAX_QUEUED_BYTES:
+            message = f"bytes waiting for the worker are {self._queued}, want at most {MAX_QUEUED_BYTES}"
+            raise WorkerFailed(Reason.WORKER_OVERLOADED, message)
+
     def start(
         self,
         exchange: Exchange,
@@ -98,14 +108,7 @@ class Link:
         tag: bytes,
         memo: bytes,
     ) -> None:
-        """Sends a call. Its answer goes to `exchange`.
-
-        Raises:
-            WorkerFailed: WORKER_OVERLOADED, the worker does not read; nothing was sent.
-        """
-        if self._queued > MAX_QUEUED_BYTES:
-            message = f"bytes waiting for the worker are {self._queued}, want at most {MAX_QUEUED_BYTES}"
-            raise WorkerFailed(Reason.WORKER_OVERLOADED, message)
+        """Sends a call, for which `check_room` found room. Its answer goes to `exchange`."""
         exchange.call_id = next(self._calls)
         first, *rest = in_parts(frames)
         message_out = pb.LinkRequest()

@@ -21,7 +21,7 @@ from attestation.sealing.errors_signed import open_error
 from attestation.sealing.session import WrappedCall
 from gateway.dispatch.catalog import ServedModel, ServedModels
 from gateway.dispatch.exchange import Exchange, Order
-from gateway.dispatch.interface import DispatchEvent, DispatchMetrics, Faults, HalfSink
+from gateway.dispatch.interface import DispatchEvent, DispatchMetrics, Faults, HalfSink, LinkSink
 from gateway.dispatch.link import Link
 from gateway.dispatch.sessions import ControlSession, Sessions
 from gateway.errors import WorkerFailed
@@ -42,16 +42,18 @@ class WorkerPool:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], datetime],
         halves: HalfSink,
+        linked: LinkSink,
         faults: Faults,
         metrics: DispatchMetrics,
         max_response_bytes: int,
     ) -> None:
-        """`halves` takes what workers sign; `faults` hears of answers that do not hold."""
+        """`halves` takes what workers sign, `linked` hears of it first; `faults` hears of answers that do not hold."""
         self.models: Final = ServedModels()
         self._sessions = sessions
         self._loop = loop
         self._clock = clock
         self._halves = halves
+        self._linked = linked
         self._faults = faults
         self._metrics = metrics
         self._max_response_bytes = max_response_bytes
@@ -148,6 +150,7 @@ class WorkerPool:
         link = self._links.get(worker.worker_id) if worker is not None else None
         if worker is None or link is None or not self.reachable(order.keyset_id):
             raise WorkerFailed(Reason.WORKER_FAILED, "worker is not linked, want one that is")
+        link.check_room()
         milliseconds = int((order.deadline - self._loop.time()) * 1000)
         if milliseconds <= 0:
             raise WorkerFailed(Reason.DEADLINE_EXCEEDED, "deadline is past, want time for an attempt")
@@ -183,20 +186,16 @@ class WorkerPool:
             loop=self._loop,
             deadline=order.deadline,
         )
-        try:
-            link.start(
-                exchange,
-                header=order.request.header_bytes,
-                frames=order.request.frames,
-                session=session,
-                counter=wrapped.ref.counter,
-                wrap=wrapped.wrap,
-                tag=signed.tag,
-                memo=memo,
-            )
-        except WorkerFailed as failure:
-            exchange.fail(failure)
-            raise
+        link.start(
+            exchange,
+            header=order.request.header_bytes,
+            frames=order.request.frames,
+            session=session,
+            counter=wrapped.ref.counter,
+            wrap=wrapped.wrap,
+            tag=signed.tag,
+            memo=memo,
+        )
         # Hashing what was sent waits until it is on its way, and is done before the half that must repeat it is back.
         self._loop.call_soon(order.request.sealer.transcript)
         return exchange
@@ -261,6 +260,7 @@ class WorkerPool:
         if older is link:
             return
         self._links[link.worker_id] = link
+        self._linked(link.worker_id)
         if older is not None:
             older.close()
         self._metrics.dispatch(DispatchEvent.LINK_UP)

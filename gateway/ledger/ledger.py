@@ -2,7 +2,7 @@
 """Double entry in integer nUSD: accounts, postings, transactions, and the rules they obey (docs/spec.md, 8.7).
 
     every transaction sums to 0            amounts are whole nUSD and never 0, no account twice
-    hold, payable, platform, rounding      never below 0
+    hold, payable, suspense, platform, rounding      never below 0
     user                                   below 0 only by settling work already done: a debt, never a lost receipt
     external                               the world outside; any balance
 
@@ -63,6 +63,7 @@ class AccountKind(StrEnum):
     USER = "user"
     HOLD = "hold"
     PAYABLE = "payable"
+    SUSPENSE = "suspense"
     PLATFORM = "platform"
     ROUNDING = "rounding"
     EXTERNAL = "external"
@@ -75,6 +76,7 @@ class TransactionKind(StrEnum):
     WITHDRAWAL = "withdrawal"
     HOLD = "hold"
     SETTLE = "settle"
+    RELEASE = "release"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -154,6 +156,11 @@ def payable(provider_id: bytes) -> Account:
     return Account(kind=AccountKind.PAYABLE, owner=provider_id.hex() or "unknown")
 
 
+def suspense(provider_id: bytes) -> Account:
+    """What a provider earned by work whose half its worker has not signed: held back until the signature comes."""
+    return Account(kind=AccountKind.SUSPENSE, owner=payable(provider_id).owner)
+
+
 def held(request_id: bytes) -> Account:
     """What is set aside for one request."""
     return Account(kind=AccountKind.HOLD, owner=request_id.hex())
@@ -196,11 +203,25 @@ def hold(request_id: bytes, tenant: str, amount_nanos: int, *, created: int) -> 
     return _transfer(key, TransactionKind.HOLD, user(tenant), held(request_id), amount_nanos, created)
 
 
-def settle(request_id: bytes, tenant: str, provider_id: bytes, charge: Charge, *, created: int) -> Transaction | None:
-    """Charges a request that was not held for. A charge of nothing moves nothing: None."""
+def settle(
+    request_id: bytes, tenant: str, provider_id: bytes, charge: Charge, *, created: int, signed: bool = True
+) -> Transaction | None:
+    """Charges a request that was not held for. A charge of nothing moves nothing: None.
+
+    Where the worker has not `signed` its half, the provider's part goes into suspense; `release` pays it out.
+    """
     if charge.total_nanos == 0:
         return None
-    return _settlement(request_id, {user(tenant): -charge.total_nanos}, provider_id, charge, created)
+    payee = payable(provider_id) if signed else suspense(provider_id)
+    return _settlement(request_id, {user(tenant): -charge.total_nanos}, payee, charge, created)
+
+
+def release(request_id: bytes, provider_id: bytes, charge: Charge, *, created: int) -> Transaction | None:
+    """Pays out what was held back until the worker signed. Where nothing was, nothing moves: None."""
+    if charge.payout_nanos == 0:
+        return None
+    key, amount = f"release:{request_id.hex()}", charge.payout_nanos
+    return _transfer(key, TransactionKind.RELEASE, suspense(provider_id), payable(provider_id), amount, created)
 
 
 def capture(
@@ -214,7 +235,7 @@ def capture(
     if charge.total_nanos > held_nanos:
         raise Overdrawn(f"charge is {charge.total_nanos}, want at most the hold of {held_nanos}")
     amounts = {held(request_id): -held_nanos, user(tenant): held_nanos - charge.total_nanos}
-    return _settlement(request_id, amounts, provider_id, charge, created)
+    return _settlement(request_id, amounts, payable(provider_id), charge, created)
 
 
 def void(request_id: bytes, tenant: str, *, held_nanos: int, created: int) -> Transaction:
@@ -274,10 +295,10 @@ def _transfer(
 
 
 def _settlement(
-    request_id: bytes, paid: Mapping[Account, int], provider_id: bytes, charge: Charge, created: int
+    request_id: bytes, paid: Mapping[Account, int], payee: Account, charge: Charge, created: int
 ) -> Transaction:
     earned = {
-        payable(provider_id): charge.payout_nanos,
+        payee: charge.payout_nanos,
         PLATFORM: charge.fee_nanos,
         ROUNDING: charge.rounding_nanos,
     }

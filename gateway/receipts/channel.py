@@ -66,6 +66,12 @@ class Channel:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
+    def push(self, frame: bytes) -> None:
+        """Hands a frame over; it is in the pipe when this returns, unless the pipe is full."""
+        self._pending += frame
+        if not self._writing:
+            self._flush()
+
     def finish(self) -> None:
         """Nothing more will be sent: the writer commits all it has and ends."""
         self._finishing = True
@@ -86,6 +92,7 @@ class Channel:
         return status == 0
 
     def _flush(self) -> None:
+        """Writes what is pending. A turn of the loop that finds it written already does nothing."""
         self._scheduled = False
         while self._pending and self._inbox is not None:
             try:

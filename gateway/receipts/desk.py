@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the flow knows of receipts: whether to admit, the memo of an attempt, and where an outcome goes."""
+"""What the flow knows of receipts: whether to admit, that an attempt begins, and where an outcome goes."""
 
 from gateway.receipts.journal import Journal
 from gateway.receipts.memo import Memo, MemoKey
+from gateway.receipts.work import Begun
 from gateway.request import Outcome
 
 
@@ -19,6 +20,23 @@ class Desk:
     def overloaded(self) -> bool:
         """True while no request should be admitted: its receipt might not become durable in bounded memory."""
         return self._journal.overloaded
+
+    def begin(self, so_far: Outcome) -> bytes:
+        """Journals that the newest attempt begins, ahead of its call, and gives the memo to travel with that call.
+
+        Once begun, a request has a receipt whatever ends this process: its outcome, or what a successor makes of it.
+        Never blocks. Raises as `memo`; then nothing was journaled.
+        """
+        sealed, attempt = self.memo(so_far), so_far.attempts[-1]
+        self._journal.begin(
+            Begun(
+                request_id=so_far.request_id,
+                worker_id=attempt.worker_id,
+                dispatch_sha256=attempt.dispatch_sha256,
+                memo=sealed,
+            )
+        )
+        return sealed
 
     def memo(self, so_far: Outcome) -> bytes:
         """The memo of the newest attempt of a request under way, to travel with that attempt's call.

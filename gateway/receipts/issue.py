@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway's side of a receipt: the charge, its half, the outcome a restart recovers (docs/spec.md, 12.2).
+"""The gateway's side of a receipt: the charge and its half (docs/spec.md, 9.3 and 12.2).
 
     charge = min(ceil(price * units / 1000), max_total), units at most wu_cap, if the worker says OK, or CANCELLED
              because the caller went away; else 0
@@ -7,23 +7,24 @@
 Pure. An outcome recovered from a memo and a worker's half goes the same way as one the flow handed over.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from attestation.errors import Malformed
 from attestation.sealing.halves import GatewayHalf, WorkerHalf, WorkerStatus
 from gateway.receipts.arrival import NamedHalf, name_half
-from gateway.receipts.memo import Memo
-from gateway.request import Attempt, Ending, Outcome
+from gateway.request import Attempt, Outcome
 
 UNITS_PER_PRICE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """One request's charge, to be booked in the same transaction as its receipt. `provider_id` is empty if unknown."""
+    """One request's charge, to be booked in the same transaction as its receipt. `provider_id` is empty if unknown.
+
+    `signed` says whether the worker's signature over its half is here.
+    """
 
     request_id: bytes
     tenant: str
@@ -31,6 +32,7 @@ class Charge:
     worker_id: bytes
     charge_nanos: int
     time: int
+    signed: bool
 
 
 def charge_nanos(*, price_nanos: int, units: int, wu_cap: int, max_total_nanos: int) -> int:
@@ -93,49 +95,3 @@ def gateway_half(done: Settled, *, gateway_id: bytes, seq: int) -> GatewayHalf:
         charge_nanos=outcome.charge_nanos,
         time=int(outcome.ended.timestamp()),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovered:
-    """A worker's half that came back with its memo, the gateway having died before it journaled the outcome."""
-
-    memo: Memo
-    half: bytes
-
-
-def recover(returned: Sequence[Recovered]) -> Outcome:
-    """The outcome of one request, from all that came back for it.
-
-    The newest attempt decides, for an earlier one was given up before the caller saw a byte; it is charged as if the
-    answer had reached the caller, since the work was done for that caller and nobody else will say so. `returned` is
-    not empty and of one request.
-    """
-    newest = max(returned, key=lambda one: one.memo.attempts[-1].number)
-    memo, half = newest.memo, WorkerHalf.decode(newest.half)
-    last = memo.attempts[-1]
-    charge = charge_for(half, attempt=last, wu_cap=memo.wu_cap, max_total_nanos=memo.max_total_nanos)
-    reason = "" if half.status in (WorkerStatus.OK, WorkerStatus.INVALID) else half.status.name
-    return Outcome(
-        request_id=memo.request_id,
-        tenant=memo.tenant,
-        model=memo.model,
-        method=memo.method,
-        attempts=(*memo.attempts[:-1], replace(last, reason=reason)),
-        half=newest.half,
-        ending=_ENDINGS.get(half.status, Ending.FAILED),
-        charge_nanos=charge,
-        wu_cap=memo.wu_cap,
-        max_total_nanos=memo.max_total_nanos,
-        started=memo.started,
-        ended=_ended(half, memo.started),
-        profile=memo.profile,
-    )
-
-
-_ENDINGS: Final = {WorkerStatus.OK: Ending.ANSWERED, WorkerStatus.INVALID: Ending.REFUSED}
-
-
-def _ended(half: WorkerHalf, started: datetime) -> datetime:
-    """The worker's word for the end, kept within a day of the start the gateway itself saw."""
-    latest = int(started.timestamp()) + 86_400
-    return max(started, datetime.fromtimestamp(min(half.ended, latest), UTC))

@@ -2,20 +2,23 @@
 """The journal: takes outcomes and halves from the event loop and has a writer process make them durable in groups.
 
     gateway process                                  writer process (gateway.receipts.writer)
-    record(outcome) ─┐
+    begin(attempt)  ─┐
+    record(outcome) ─┤
     admit(worker)   ─┼─▶ unsettled ─▶ pipe ─▶ gather (20-100 ms) ─▶ verify halves ─▶ one transaction
     halves(arrival) ─┘       ▲                                                       │
     kept(halves) ◀───────────┴──────────────── report ◀──────────────────────────────┘  fails: the same group again
 
 Order of writes, and what a kill in between leaves (docs/spec.md, 11.4):
-  1 the answer leaves           2 outcome in the pipe           3 half in the pipe, signed    4 the transaction commits
-  5 the gateway has the report  6 the worker is told to forget  7 it forgets
-The gateway killed before 2 loses the outcome; the worker still has half and memo, returns them after its next hello,
-and the restarted gateway settles them as an outcome. Killed after 2 it loses nothing: the writer commits what is in
-the pipe, then ends, and the next writer waits for its lock. The writer killed anywhere: another is started and gets
-everything not reported as settled; what was committed before changes nothing. Both killed before 4: as before 2. A
-kill after 4 finds receipt and charge on disk; the half comes again, changes nothing and is confirmed. A half is
-confirmed only once its request is recorded or its memo is on disk.
+  1 the attempt in the pipe     2 its call leaves               3 the answer leaves           4 outcome in the pipe
+  5 half in the pipe, signed    6 the transaction commits       7 the gateway has the report  8 the worker is told to
+    forget, and forgets
+The gateway killed before 1: no worker heard of the request, nothing is recorded or charged. Killed after 1 it loses
+nothing: the writer commits what is in the pipe, then ends, the next writer waits for its lock, and settles what was
+begun and has no outcome by the halves that workers kept, or as broken off. The writer killed anywhere: another is
+started and gets everything not reported as settled; what was committed before changes nothing. Both killed before 6
+lose what the group held: a request whose worker kept a half is settled from half and memo, which come after the next
+hello; of any other nothing is left. A kill after 6 finds receipt and charge on disk; the half comes again, changes
+nothing and is confirmed. A half is confirmed only once its request is recorded or its memo is on disk.
 
 What is handed over stays here, encoded, until it is settled, and no longer. Being full is a signal the flow reads
 before it admits, not a place where outcomes are lost; only halves are ever turned away, for their worker keeps them.
@@ -32,7 +35,7 @@ from attestation.errors import SettingsError
 from gateway.receipts.arrival import HalfArrival
 from gateway.receipts.channel import Channel, Peer
 from gateway.receipts.messages import Answer, Item, JournalEvent, Ready, Refused, Report, encode_item
-from gateway.receipts.work import WorkerKeys
+from gateway.receipts.work import Begun, Greeted, WorkerKeys
 from gateway.request import Outcome
 
 _LOG = logging.getLogger("sealbid.gateway.journal")
@@ -112,6 +115,16 @@ class Journal:
                 self._channel.kill()
                 await self._channel.ended()
 
+    def begin(self, attempt: Begun) -> None:
+        """Takes an attempt before its call leaves: it survives this process once this returns, short of a full pipe."""
+        frame = self._hold(attempt)
+        if self._channel is not None:
+            self._channel.push(frame)
+
+    def greeted(self, worker_id: bytes) -> None:
+        """A worker linked: it returns what it kept for an earlier process."""
+        self._put(Greeted(worker_id=worker_id))
+
     def record(self, outcome: Outcome) -> None:
         """Takes an outcome. It is never turned away: the flow asks `overloaded` before it admits a request."""
         self._put(outcome)
@@ -133,11 +146,15 @@ class Journal:
         return self._committed
 
     def _put(self, item: Item) -> None:
+        frame = self._hold(item)
+        if self._channel is not None:
+            self._channel.send(frame)
+
+    def _hold(self, item: Item) -> bytes:
         frame = encode_item(item)
         self._unsettled.append(frame)
         self._held += len(frame)
-        if self._channel is not None:
-            self._channel.send(frame)
+        return frame
 
     # The writer's life
 

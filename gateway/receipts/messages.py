@@ -2,7 +2,7 @@
 """What a gateway and its journal's writer say to each other over two pipes.
 
     frame  = u32 length || marshal(tuple)
-    gateway → writer   (OUTCOME, ...) (ARRIVAL, ...) (WORKER, ...)      handed over, in order
+    gateway → writer   (OUTCOME, ...) (ARRIVAL, ...) (WORKER, ...) (BEGUN, ...) (GREETED, ...)    handed over, in order
     writer  → gateway  (READY,) or (REFUSED, text) once, then (REPORT, settled, failing, counts, kept)
 
 `marshal` because both ends are the same interpreter on the same code, one having started the other: it carries plain
@@ -20,14 +20,14 @@ from typing import Any, Final, TypeAlias
 from attestation.binding import Profile
 from attestation.errors import Malformed
 from gateway.receipts.arrival import HalfArrival
-from gateway.receipts.work import WorkerKeys
+from gateway.receipts.work import Begun, Greeted, WorkerKeys
 from gateway.request import Attempt, Ending, Method, Outcome
 
-Item: TypeAlias = "Outcome | HalfArrival | WorkerKeys"
+Item: TypeAlias = "Outcome | HalfArrival | WorkerKeys | Begun | Greeted"
 
 MAX_FRAME_BYTES: Final = 1 << 26
 _HEAD: Final = 4
-_OUTCOME, _ARRIVAL, _WORKER = range(3)
+_OUTCOME, _ARRIVAL, _WORKER, _BEGUN, _GREETED = range(5)
 _READY, _REFUSED, _REPORT = range(3)
 
 
@@ -36,6 +36,7 @@ class JournalEvent(StrEnum):
 
     RECEIPT = "receipt"
     RECOVERED = "recovered"
+    SIGNATURE_MISSING = "signature_missing"
     DUPLICATE = "duplicate"
     HALF_REFUSED = "half_refused"
     HALF_TURNED_AWAY = "half_turned_away"
@@ -72,10 +73,14 @@ Answer: TypeAlias = "Ready | Refused | Report"
 
 def encode_item(item: Item) -> bytes:
     """The frame of one item."""
+    if isinstance(item, Begun):
+        return _frame((_BEGUN, item.request_id, item.worker_id, item.dispatch_sha256, item.memo))
     if isinstance(item, Outcome):
         return _frame((_OUTCOME, *_outcome_fields(item)))
     if isinstance(item, HalfArrival):
         return _frame((_ARRIVAL, item.worker_id, item.receipt_key, item.cose, item.leaves, item.halves))
+    if isinstance(item, Greeted):
+        return _frame((_GREETED, item.worker_id))
     keys = (item.keyset_id, item.binding_digest, item.provider_id)
     return _frame((_WORKER, *keys, item.keyset, item.verdict_entry, item.verdict_proof))
 
@@ -124,6 +129,11 @@ def _frames(buffer: bytearray) -> Iterator[tuple[Any, ...]]:
 
 def _item(fields: tuple[Any, ...]) -> Item:
     kind = fields[0]
+    if kind == _BEGUN:
+        _, request_id, worker_id, dispatch_sha256, memo = fields
+        return Begun(request_id=request_id, worker_id=worker_id, dispatch_sha256=dispatch_sha256, memo=memo)
+    if kind == _GREETED:
+        return Greeted(worker_id=fields[1])
     if kind == _OUTCOME:
         return _outcome(fields)
     if kind == _ARRIVAL:

@@ -31,6 +31,7 @@ from gateway.receipts.inbox import Inbox, Outbox
 from gateway.receipts.journal import Launch
 from gateway.receipts.memo import MemoKey
 from gateway.receipts.messages import Refused
+from gateway.receipts.recovery import Waits
 from gateway.receipts.writer import GATHER_SECONDS, GaveUp, Writer, serve
 
 _LOG: Final = logging.getLogger("sealbid.gateway.journal")
@@ -79,10 +80,13 @@ class WriterProcess:
             return None
 
 
-def launcher(*, state_dir: Path, instance: bytes, profile: str, log_level: str) -> Launch:
+def launcher(
+    *, state_dir: Path, instance: bytes, profile: str, log_level: str, signature_grace_seconds: float
+) -> Launch:
     """Starts writers for the gateway process that is `instance`, all on the code this process runs."""
     command = [sys.executable, "-P", "-m", MODULE, "--state-dir", str(state_dir.resolve())]
     command += ["--instance", instance.hex(), "--profile", profile, "--log-level", log_level]
+    command += ["--signature-grace-seconds", str(signature_grace_seconds)]
     return lambda: WriterProcess(command)
 
 
@@ -120,7 +124,8 @@ def _run(given: argparse.Namespace, outbox: Outbox) -> None:
         lock_seconds=LOCK_SECONDS,
     ) as store:
         gc.freeze()  # what start-up made stays; collections need not walk it again
-        writer = Writer(store=store, memo_key=memo_key, clock=_now, send=outbox.send, pause=inbox.pause)
+        waits = Waits(signature=given.signature_grace_seconds)
+        writer = Writer(store=store, memo_key=memo_key, clock=_now, send=outbox.send, pause=inbox.pause, waits=waits)
         serve(inbox, outbox.send, writer, gather_seconds=GATHER_SECONDS)
 
 
@@ -130,6 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--instance", type=bytes.fromhex, required=True)
     parser.add_argument("--profile", required=True)
     parser.add_argument("--log-level", required=True)
+    parser.add_argument("--signature-grace-seconds", type=float, required=True)
     return parser.parse_args()
 
 

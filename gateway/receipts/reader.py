@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads of the journal, beside its writer: a receipt with its proofs, a tenant's total (docs/spec.md, 9.5).
 
-A receipt is complete once the worker's signature over its half has joined; until then it is `pending`. Worker and
-verdict come from one row for each keyset and binding, not from one for each receipt.
+A receipt is complete once the worker's signature over its half has joined; until then it is `pending`, or, once the
+writer gave the signature up, handed out without it. Worker and verdict come from one row for each keyset and binding,
+not from one for each receipt.
 """
 
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from gateway.receipts.tables import (
     GatewayBatchRow,
     ReceiptRow,
     TenantTotalRow,
+    UnsignedHalfRow,
     WorkerBatchRow,
     WorkerHalfRow,
     WorkerKeysRow,
@@ -100,15 +102,17 @@ class JournalReader:
 def _worker(session: Session, half_sha256: bytes) -> WorkerPart:
     half = session.get_one(WorkerHalfRow, half_sha256)
     if not half.batch_sha256:
-        raise _NotJoined("the worker's signature over its half")
+        waiting = session.get(UnsignedHalfRow, half_sha256)
+        if waiting is None or not waiting.closed:
+            raise _NotJoined("the worker's signature over its half")
     parsed = WorkerHalf.decode(half.half)
     keys = session.get(WorkerKeysRow, (parsed.keyset_id, parsed.binding_digest))
     if keys is None:
         raise _NotJoined("the admission of the worker's newest binding")
-    batch = session.get_one(WorkerBatchRow, half.batch_sha256)
+    batch = session.get_one(WorkerBatchRow, half.batch_sha256) if half.batch_sha256 else None
     return WorkerPart(
         half=half.half,
-        batch=_proof(batch.cose, batch.leaves, half.position),
+        batch=None if batch is None else _proof(batch.cose, batch.leaves, half.position),
         keyset=keys.keyset,
         verdict=LoggedEntry(entry=keys.verdict_entry, proof=keys.verdict_proof),
     )

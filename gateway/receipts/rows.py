@@ -3,7 +3,7 @@
 caller's transaction and neither commits nor rolls back.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -12,7 +12,7 @@ from gateway.receipts import statements
 from gateway.receipts.arrival import NamedHalf, SignedHalves
 from gateway.receipts.issue import Charge, Settled
 from gateway.receipts.statements import Row, execute, find, remove
-from gateway.receipts.work import Returned, WorkerKeys
+from gateway.receipts.work import Begun, Returned, WorkerKeys
 from gateway.request import Outcome
 
 
@@ -39,6 +39,60 @@ def keep_batches(connection: Connection, batches: Sequence[SignedHalves]) -> Non
 def keep_unsigned(connection: Connection, halves: Iterable[NamedHalf]) -> None:
     """Keeps halves that came inside answers: the promise stands even if its signature never comes."""
     execute(connection, statements.KEEP_HALVES, [_half_row(half, b"") for half in halves])
+
+
+def unsigned_of(connection: Connection, halves: Iterable[NamedHalf]) -> set[bytes]:
+    """The digests of those halves that have no signature yet."""
+    return {digest for (digest,) in find(connection, statements.unsigned, {half.half_sha256 for half in halves})}
+
+
+def await_signatures(connection: Connection, waiting: Iterable[tuple[NamedHalf, Charge]], now: int) -> None:
+    """Notes that the receipt over each half waits for its signature."""
+    rows: list[Row] = [
+        (half.half_sha256, charge.request_id, half.worker_id, charge.provider_id, charge.charge_nanos, now, 0)
+        for half, charge in waiting
+    ]
+    execute(connection, statements.ADD_UNSIGNED, rows)
+
+
+def take_awaited(connection: Connection, batches: Sequence[SignedHalves], now: int) -> list[Charge]:
+    """What was charged for halves whose awaited signature is in these batches; they are awaited no more."""
+    if connection.exec_driver_sql(statements.ANY_UNSIGNED).first() is None:
+        return []
+    digests = {half.half_sha256 for batch in batches for half in batch.halves}
+    found = find(connection, statements.awaited, digests)
+    if found:
+        remove(connection, statements.signed, digests)
+    return [
+        Charge(
+            request_id=request_id,
+            tenant="",
+            provider_id=provider_id,
+            worker_id=worker_id,
+            charge_nanos=charge_nanos,
+            time=now,
+            signed=True,
+        )
+        for request_id, worker_id, provider_id, charge_nanos in found
+    ]
+
+
+def keep_begun(connection: Connection, begun: Iterable[Begun], instance: bytes, ended: Collection[bytes]) -> None:
+    """Keeps the newest attempt of each request under way. Those `ended` in the same group are past it already."""
+    newest = {one.request_id: one for one in begun if one.request_id not in ended}
+    done = recorded(connection, newest)
+    rows: list[Row] = [
+        (one.request_id, instance, one.worker_id, one.dispatch_sha256, one.memo)
+        for one in newest.values()
+        if one.request_id not in done
+    ]
+    execute(connection, statements.BEGIN, rows)
+
+
+def forget_begun(connection: Connection, request_ids: Iterable[bytes]) -> None:
+    """Forgets that these requests were begun: they are recorded."""
+    if connection.exec_driver_sql(statements.ANY_BEGUN).first() is not None:
+        remove(connection, statements.ended, set(request_ids))
 
 
 def _half_row(half: NamedHalf, batch_sha256: bytes) -> Row:

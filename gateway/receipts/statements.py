@@ -9,17 +9,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BindParameter, ClauseElement, Connection, Table, bindparam, delete, select, text
+from sqlalchemy import BindParameter, ClauseElement, Connection, Table, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlmodel import SQLModel
 
 from gateway.receipts.tables import (
     AttemptRow,
+    BegunRow,
     GatewayBatchRow,
     ReceiptRow,
     ReturnedMemoRow,
     SequenceRow,
     TenantTotalRow,
+    UnsignedHalfRow,
     WorkerBatchRow,
     WorkerHalfRow,
     WorkerKeysRow,
@@ -59,6 +61,21 @@ def _signing() -> str:
     return _compiled(statement.on_conflict_do_update(index_elements=key, set_=signature, where=unsigned))
 
 
+def _beginning() -> str:
+    """Keeps the newest attempt of each request."""
+    table = table_of(BegunRow)
+    statement = insert(table)
+    newest = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    return _compiled(statement.on_conflict_do_update(index_elements=[table.c.request_id], set_=newest))
+
+
+def _closing() -> str:
+    """Closes the receipts recorded until then that still wait for a signature."""
+    table = table_of(UnsignedHalfRow)
+    waiting = (text("closed = 0"), table.c.recorded <= bindparam("before"))
+    return _compiled(update(table).values(closed=bindparam("now")).where(*waiting))
+
+
 def _adding_up() -> str:
     table = table_of(TenantTotalRow)
     statement = insert(table)
@@ -73,6 +90,9 @@ def _numbering() -> str:
     return _compiled(statement.on_conflict_do_update(index_elements=[table.c.gateway_id], set_=following))
 
 
+BEGIN: Final = _beginning()
+ADD_UNSIGNED: Final = _keeping(UnsignedHalfRow)
+CLOSE_UNSIGNED: Final = _closing()
 ADD_RECEIPTS: Final = _adding(ReceiptRow)
 ADD_ATTEMPTS: Final = _adding(AttemptRow)
 ADD_GATEWAY_BATCH: Final = _adding(GatewayBatchRow)
@@ -87,6 +107,9 @@ NEXT_NUMBER: Final = _compiled(
     select(table_of(SequenceRow).c.next_seq).where(table_of(SequenceRow).c.gateway_id == bindparam("gateway_id"))
 )
 ANY_MEMO: Final = _compiled(select(table_of(ReturnedMemoRow).c.half_sha256))
+ANY_BEGUN: Final = _compiled(select(table_of(BegunRow).c.request_id))
+ANY_UNSIGNED: Final = _compiled(select(table_of(UnsignedHalfRow).c.half_sha256))
+WAITING: Final = _compiled(select(func.count()).select_from(table_of(UnsignedHalfRow)).where(text("closed = 0")))
 
 
 Keys: TypeAlias = "Sequence[BindParameter[bytes]]"
@@ -109,6 +132,31 @@ def forgotten(keys: Keys) -> ClauseElement:
     """Deletes the memos of these requests."""
     table = table_of(ReturnedMemoRow)
     return delete(table).where(table.c.request_id.in_(keys))
+
+
+def ended(keys: Keys) -> ClauseElement:
+    """Deletes what was begun of these requests."""
+    table = table_of(BegunRow)
+    return delete(table).where(table.c.request_id.in_(keys))
+
+
+def unsigned(keys: Keys) -> ClauseElement:
+    """Those of these half digests that have no signature."""
+    table = table_of(WorkerHalfRow)
+    return select(table.c.half_sha256).where(table.c.half_sha256.in_(keys), text("worker_half.batch_sha256 = x''"))
+
+
+def awaited(keys: Keys) -> ClauseElement:
+    """(request id, worker id, provider id, charge) of the receipts that wait for the signature of these halves."""
+    table = table_of(UnsignedHalfRow)
+    columns = (table.c.request_id, table.c.worker_id, table.c.provider_id, table.c.charge_nanos)
+    return select(*columns).where(table.c.half_sha256.in_(keys))
+
+
+def signed(keys: Keys) -> ClauseElement:
+    """Deletes what waits for the signature of these halves."""
+    table = table_of(UnsignedHalfRow)
+    return delete(table).where(table.c.half_sha256.in_(keys))
 
 
 def providers(keys: Keys) -> ClauseElement:

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal's store: one group of work becomes durable, whole or not at all, in one transaction (docs/spec.md, 11.4).
 
-    commit  = worker keys, worker halves, returned memos; then for every outcome not recorded before: sequence number,
-              gateway half under a batch signature, receipt, attempts, charge
-    recover = the same for the outcome made of one request's returned memos and halves
+    commit  = worker keys, worker halves, returned memos, attempts begun; then for every outcome not recorded before:
+              sequence number, gateway half under a batch signature, receipt, attempts, charge
+    recover = the same for the outcome made of one request's attempts begun, returned memos and halves
+    close   = receipts whose worker never signed wait no more; the signature still joins should it come
 
 A receipt and its charge are in the same transaction and the request id is unique, so committing the same work again
-changes nothing: whoever does not know whether a commit happened repeats it. Memos of the running process wait for
-their outcome and are never recovered.
+changes nothing: whoever does not know whether a commit happened repeats it. What the running process began waits for
+its outcome and is never recovered.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Engine, func
+from sqlalchemy import Connection, Engine, exists, func
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, SQLModel, col, select
 
@@ -23,25 +25,31 @@ from attestation.identity import gateway_id_of
 from attestation.sealing.batch import GATEWAY_HALF, MAX_LEAVES, sign_leaves
 from attestation.tlog.merkle import leaf_hash
 from gateway.receipts import statements
-from gateway.receipts.arrival import NamedHalf, SignedHalves
-from gateway.receipts.issue import Charge, Recovered, Settled, gateway_half, recover, settled
+from gateway.receipts.arrival import NamedHalf
+from gateway.receipts.issue import Charge, Settled, gateway_half, settled
 from gateway.receipts.memo import MemoKey
+from gateway.receipts.recovery import Left, Recovered, recover
 from gateway.receipts.rows import (
     add_totals,
     attempt_rows,
+    await_signatures,
+    forget_begun,
     forget_memos,
     joined,
     keep_batches,
+    keep_begun,
     keep_memos,
     keep_unsigned,
     keep_workers,
     providers_of,
     receipt_row,
     recorded,
+    take_awaited,
+    unsigned_of,
 )
 from gateway.receipts.statements import execute
-from gateway.receipts.tables import TABLES, ReturnedMemoRow, WorkerHalfRow
-from gateway.receipts.work import Committed, Due, Settle, StoreUnavailable, Work
+from gateway.receipts.tables import TABLES, BegunRow, ReturnedMemoRow, WorkerHalfRow
+from gateway.receipts.work import Closed, Committed, Settle, StoreUnavailable, Work
 from gateway.request import Outcome
 
 FIRST_SEQ: Final = 1
@@ -83,20 +91,40 @@ class SQLJournalStore:
             keep_workers(connection, work.workers)
             keep_batches(connection, work.batches)
             keep_memos(connection, work.returned, work.now)
-            return self._apply(session, work.outcomes, work.batches, _returned(work))
+            keep_begun(connection, work.begun, self._instance, {outcome.request_id for outcome in work.outcomes})
+            signed = take_awaited(connection, work.batches, work.now)
+            if signed:
+                self._settle.release(session, signed)
+            return self._apply(session, work, _returned(work))
 
-    def due(self, before: int) -> Due:
-        """Requests whose memos an earlier process made and whose first came back at or before `before`."""
-        columns = select(col(ReturnedMemoRow.request_id), func.min(ReturnedMemoRow.arrived))
+    def left(self) -> Sequence[Left]:
+        """Requests that an earlier process began, or whose memos it made, and that have no receipt."""
         with self._transaction() as session:
-            others = columns.where(col(ReturnedMemoRow.instance) != self._instance)
-            rows = session.exec(others.group_by(col(ReturnedMemoRow.request_id))).all()
-        return Due(request_ids=tuple(name for name, arrived in rows if arrived <= before), waiting=len(rows))
+            memos = select(col(ReturnedMemoRow.request_id), func.min(ReturnedMemoRow.arrived))
+            others = memos.where(col(ReturnedMemoRow.instance) != self._instance)
+            arrived = dict(session.exec(others.group_by(col(ReturnedMemoRow.request_id))).all())
+            here = exists().where(col(WorkerHalfRow.dispatch_sha256) == col(BegunRow.dispatch_sha256))
+            begun = select(col(BegunRow.request_id), col(BegunRow.worker_id), here)
+            rows = session.exec(begun.where(col(BegunRow.instance) != self._instance)).all()
+        newest = {request_id: (worker_id, bool(answered)) for request_id, worker_id, answered in rows}
+        return [
+            Left(request_id=request_id, worker_id=worker_id, answered=answered, arrived=arrived.get(request_id))
+            for request_id, (worker_id, answered) in (dict.fromkeys(arrived, (b"", True)) | newest).items()
+        ]
 
-    def recover(self, request_id: bytes) -> Committed:
+    def recover(self, request_id: bytes, now: datetime) -> Committed:
         """Settles one request of an earlier process. Raises as `commit`; WrongKey when the memo key was replaced."""
         with self._transaction() as session:
-            return self._apply(session, self._recovered(session, request_id), (), set())
+            outcomes = self._recovered(session, request_id, now)
+            return self._apply(session, Work(outcomes=outcomes, now=int(now.timestamp())), set())
+
+    def close_unsigned(self, *, before: int, now: int) -> Closed:
+        """See `JournalStore`; closes receipts recorded at or before `before`. Raises `StoreUnavailable`."""
+        with self._transaction() as session:
+            connection = session.connection()
+            closed = connection.exec_driver_sql(statements.CLOSE_UNSIGNED, (now, before)).rowcount
+            waiting: int = connection.exec_driver_sql(statements.WAITING).scalar_one()
+        return Closed(receipts=closed, waiting=waiting)
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -106,52 +134,69 @@ class SQLJournalStore:
         except OperationalError as error:
             raise StoreUnavailable(type(error.orig).__name__) from None
 
-    def _apply(
-        self,
-        session: Session,
-        outcomes: Sequence[Outcome],
-        batches: Sequence[SignedHalves],
-        kept: set[tuple[bytes, bytes]],
-    ) -> Committed:
+    def _apply(self, session: Session, work: Work, kept: set[tuple[bytes, bytes]]) -> Committed:
         """Records the outcomes that have no receipt; what came late for a recorded one is settled as an orphan."""
         connection = session.connection()
+        outcomes, batches = work.outcomes, work.batches
         first: dict[bytes, Outcome] = {}
         for outcome in outcomes:
             first.setdefault(outcome.request_id, outcome)
         before = recorded(connection, first)
         fresh = [outcome for request_id, outcome in first.items() if request_id not in before]
-        self._record(session, fresh, {half.half: half for batch in batches for half in batch.halves})
+        signed = {half.half: half for batch in batches for half in batch.halves}
+        unsigned = self._record(session, fresh, signed, work.now)
         forget_memos(connection, first)
+        forget_begun(connection, first)
         late = [outcome for outcome in outcomes if outcome.request_id in before]
         return Committed(
             receipts=len(fresh),
             duplicates=len(outcomes) - len(fresh),
+            unsigned=unsigned,
             kept=tuple(sorted(kept | joined(connection, batches, fresh, late))),
         )
 
-    def _recovered(self, session: Session, request_id: bytes) -> list[Outcome]:
-        """The outcome that all returned halves of a request add up to; nothing if none is left."""
+    def _recovered(self, session: Session, request_id: bytes, now: datetime) -> list[Outcome]:
+        """The outcome that all that is here of a request adds up to; nothing if nothing is left."""
         columns = select(col(ReturnedMemoRow.memo), col(WorkerHalfRow.half), col(WorkerHalfRow.dispatch_sha256)).join(
             WorkerHalfRow, col(WorkerHalfRow.half_sha256) == col(ReturnedMemoRow.half_sha256)
         )
         rows = session.exec(columns.where(col(ReturnedMemoRow.request_id) == request_id)).all()
-        returned = [Recovered(memo=self._memos.open(sealed, dispatch), half=half) for sealed, half, dispatch in rows]
-        return [recover(returned)] if returned else []
+        known = [Recovered(memo=self._memos.open(sealed, dispatch), half=half) for sealed, half, dispatch in rows]
+        begun = session.get(BegunRow, request_id)
+        if begun is not None:
+            # A half may be here without its memo: it had come on the link its call went by.
+            halves = select(col(WorkerHalfRow.half)).where(col(WorkerHalfRow.dispatch_sha256) == begun.dispatch_sha256)
+            memo = self._memos.open(begun.memo, begun.dispatch_sha256)
+            known.append(Recovered(memo=memo, half=session.exec(halves).first()))
+        return [recover(known, now=now)] if known else []
 
     # What becomes a receipt
 
-    def _record(self, session: Session, outcomes: Sequence[Outcome], signed: Mapping[bytes, NamedHalf]) -> None:
-        """`signed` are halves kept in this transaction already, by their bytes."""
+    def _record(
+        self, session: Session, outcomes: Sequence[Outcome], signed: Mapping[bytes, NamedHalf], now: int
+    ) -> int:
+        """How many wait for a signature. `signed` are halves kept in this transaction already, by their bytes."""
         if not outcomes:
-            return
+            return 0
         connection = session.connection()
         done = [settled(outcome, signed) for outcome in outcomes]
         first = self._advance(connection, len(done))
         for start in range(0, len(done), MAX_LEAVES):
             self._issue(connection, done[start : start + MAX_LEAVES], first + start)
         execute(connection, statements.ADD_ATTEMPTS, [row for outcome in outcomes for row in attempt_rows(outcome)])
-        keep_unsigned(connection, [one.half for one in done if one.half is not None and one.half.half not in signed])
-        self._charge(session, done)
+        alone = [one.half for one in done if one.half is not None and one.half.half not in signed]
+        keep_unsigned(connection, alone)
+        unsigned = unsigned_of(connection, alone)
+        charges = self._charges(connection, done, unsigned)
+        pairs = zip(done, charges, strict=True)
+        await_signatures(
+            connection, [(one.half, charge) for one, charge in pairs if one.half and not charge.signed], now
+        )
+        charged = [charge for charge in charges if charge.charge_nanos]
+        if charged:
+            add_totals(connection, charged)
+            self._settle(session, charged)
+        return len(unsigned)
 
     def _issue(self, connection: Connection, done: Sequence[Settled], first: int) -> None:
         """Signs one batch of halves, numbered from `first`, and keeps it with their receipts."""
@@ -170,13 +215,11 @@ class SQLJournalStore:
         execute(connection, statements.NUMBER, [(self._gateway_id, first + count)])
         return first
 
-    def _charge(self, session: Session, done: Sequence[Settled]) -> None:
-        charged = [one for one in done if one.outcome.charge_nanos]
-        if not charged:
-            return
-        connection = session.connection()
-        providers = providers_of(connection, [one.attempt.keyset_id for one in charged])
-        charges = [
+    def _charges(self, connection: Connection, done: Sequence[Settled], unsigned: Collection[bytes]) -> list[Charge]:
+        """What each request costs, in their order; `unsigned` are the digests of halves without a signature."""
+        wanted = [one.attempt.keyset_id for one in done if one.outcome.charge_nanos]
+        providers = providers_of(connection, wanted) if wanted else {}
+        return [
             Charge(
                 request_id=one.outcome.request_id,
                 tenant=one.outcome.tenant,
@@ -184,11 +227,10 @@ class SQLJournalStore:
                 worker_id=one.attempt.worker_id,
                 charge_nanos=one.outcome.charge_nanos,
                 time=int(one.outcome.ended.timestamp()),
+                signed=one.half is None or one.half.half_sha256 not in unsigned,
             )
-            for one in charged
+            for one in done
         ]
-        add_totals(connection, charges)
-        self._settle(session, charges)
 
 
 _NAMES: Final = [str(table.__tablename__) for table in TABLES]

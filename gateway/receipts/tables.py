@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's tables. Rows are only added; the one column that changes is a worker half's signed batch, set once.
+"""The journal's tables. What a receipt is made of is only added; the one column of it that changes is a worker half's
+signed batch, set once. `begun`, `returned_memo` and `unsigned_half` are what is still open: rows leave when it closes.
 
 receipt        one per request, unique by request id, gapless by sequence number
 attempt        one per dispatch of a recorded request
@@ -7,7 +8,9 @@ worker_half    every half a worker is known to have made, joined by the dispatch
 worker_batch   a worker's signature over a batch of halves, with its leaves
 gateway_batch  this gateway's, found by the sequence number of its first half
 worker_keys    what proves a worker's key: once for each keyset and binding, never for each receipt
+begun          requests of which an attempt left the gateway and that are not recorded yet: the newest attempt's memo
 returned_memo  halves that came back with their memo and belong to no recorded request yet
+unsigned_half  halves of recorded requests whose signature has not come
 tenant_total   what each tenant was charged
 sequence       the next number of each gateway key
 """
@@ -105,6 +108,32 @@ class ReturnedMemoRow(SQLModel, table=True):
     memo: bytes
 
 
+class BegunRow(SQLModel, table=True):
+    """The newest attempt of a request under way, kept before a byte of its call can leave."""
+
+    __tablename__ = "begun"
+
+    request_id: bytes = Field(primary_key=True)
+    instance: bytes
+    worker_id: bytes
+    dispatch_sha256: bytes
+    memo: bytes
+
+
+class UnsignedHalfRow(SQLModel, table=True):
+    """A half its worker has not signed, in a recorded request. `closed` is when it was given up waiting for, or 0."""
+
+    __tablename__ = "unsigned_half"
+
+    half_sha256: bytes = Field(primary_key=True)
+    request_id: bytes
+    worker_id: bytes
+    provider_id: bytes
+    charge_nanos: int = Field(sa_type=BigInteger)
+    recorded: int = Field(sa_type=BigInteger)
+    closed: int = Field(sa_type=BigInteger)
+
+
 class TenantTotalRow(SQLModel, table=True):
     """What a tenant was charged so far."""
 
@@ -131,7 +160,9 @@ TABLES = (
     WorkerBatchRow,
     GatewayBatchRow,
     WorkerKeysRow,
+    BegunRow,
     ReturnedMemoRow,
+    UnsignedHalfRow,
     TenantTotalRow,
     SequenceRow,
 )

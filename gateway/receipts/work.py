@@ -7,6 +7,7 @@ failures between the two.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol, Self
 
 from sqlmodel import Session
@@ -16,6 +17,7 @@ from attestation.errors import Reason, SealbidError
 from gateway.receipts.arrival import SignedHalves
 from gateway.receipts.issue import Charge
 from gateway.receipts.memo import Memo
+from gateway.receipts.recovery import Left
 from gateway.request import Outcome
 
 
@@ -27,9 +29,14 @@ class StoreUnavailable(SealbidError):
 
 
 class Settle(Protocol):
-    """Books charges in the session it is given: it neither commits nor rolls back, and each request comes once."""
+    """Books charges in the session it is given: it neither commits nor rolls back, and each request comes once.
+
+    `release` comes once for each request that was charged unsigned, when its signature does.
+    """
 
     def __call__(self, session: Session, charges: Sequence[Charge]) -> None: ...
+
+    def release(self, session: Session, charges: Sequence[Charge]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,23 @@ class WorkerKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """An attempt that is about to leave this gateway: what a successor needs to close its request, as its memo."""
+
+    request_id: bytes
+    worker_id: bytes
+    dispatch_sha256: bytes
+    memo: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeted:
+    """A worker linked to this process: from now on it returns the halves it keeps."""
+
+    worker_id: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
     """A half that came back with a memo this gateway could open."""
 
@@ -70,6 +94,7 @@ class Work:
     """One group. `orphans` are halves whose memo no key of ours opens: stored, confirmed, never charged."""
 
     workers: Sequence[WorkerKeys] = ()
+    begun: Sequence[Begun] = ()
     batches: Sequence[SignedHalves] = ()
     returned: Sequence[Returned] = ()
     orphans: frozenset[bytes] = frozenset()
@@ -79,30 +104,35 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
-    """What became durable. `kept` are halves (worker_id, half_sha256) that their workers may now forget."""
+    """What became durable. `kept` are halves (worker_id, half_sha256) that their workers may now forget; `unsigned`
+    counts receipts that wait for their worker's signature."""
 
     receipts: int
     duplicates: int
+    unsigned: int
     kept: tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
-    """Requests of an earlier process to recover now; `waiting` counts all of them, due or not."""
+class Closed:
+    """How many receipts are from now on handed out without their worker's signature; how many still wait for it."""
 
-    request_ids: tuple[bytes, ...]
+    receipts: int
     waiting: int
 
 
 class JournalStore(Protocol):
     """Where the journal's work becomes durable. Called from one thread.
 
-    `commit` and `recover` return after everything is on disk, apply it whole or not at all, and are idempotent: the
-    same again gives the same `kept` and no second receipt or charge. `due` only reads. All raise `StoreUnavailable`.
+    `commit`, `recover` and `close_unsigned` return after everything is on disk, apply it whole or not at all, and are
+    idempotent: the same again gives the same `kept` and no second receipt or charge. `left` only reads: requests of
+    earlier processes. All raise `StoreUnavailable`.
     """
 
     def commit(self, work: Work) -> Committed: ...
 
-    def due(self, before: int) -> Due: ...
+    def left(self) -> Sequence[Left]: ...
 
-    def recover(self, request_id: bytes) -> Committed: ...
+    def recover(self, request_id: bytes, now: datetime) -> Committed: ...
+
+    def close_unsigned(self, *, before: int, now: int) -> Closed: ...

@@ -21,15 +21,14 @@ from gateway.receipts.arrival import HalfArrival, NamedHalf, SignedHalves, verif
 from gateway.receipts.inbox import Inbox
 from gateway.receipts.memo import MemoKey
 from gateway.receipts.messages import Answer, Item, JournalEvent, Ready, Report
-from gateway.receipts.work import Committed, JournalStore, Returned, StoreUnavailable, Work, WorkerKeys
+from gateway.receipts.recovery import Waits, is_due
+from gateway.receipts.work import Begun, Committed, Greeted, JournalStore, Returned, StoreUnavailable, Work, WorkerKeys
 from gateway.request import Outcome
 
 _LOG = logging.getLogger("sealbid.gateway.journal")
 
 GATHER_SECONDS: Final = (0.02, 0.1)
 """How long to let items arrive after the first: while few do, and under load, when a group has its cost to share."""
-GRACE_SECONDS: Final = 10.0
-"""How long all workers of a request an earlier process left have to return its halves before it is settled."""
 GROUP: Final = 1024
 _FEW: Final = 4
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -75,7 +74,7 @@ class Writer:
         clock: Callable[[], datetime],
         send: Callable[[Answer], None],
         pause: Callable[[float], bool],
-        grace_seconds: float = GRACE_SECONDS,
+        waits: Waits,
     ) -> None:
         """`pause` waits and says whether the gateway has gone."""
         self._store = store
@@ -83,12 +82,14 @@ class Writer:
         self._clock = clock
         self._send = send
         self._pause = pause
-        self._grace_seconds = grace_seconds
+        self._waits = waits
+        self._began = clock().timestamp()
+        self._greeted: dict[bytes, float] = {}
         self._counts: Counter[str] = Counter()
         self._kept: dict[bytes, list[bytes]] = {}
         self._stuck: set[bytes] = set()
         self.waiting = True
-        """True while requests of an earlier process may have to be settled."""
+        """True while requests of an earlier process may have to be settled, or receipts wait for a signature."""
 
     def write(self, items: Sequence[Item]) -> None:
         """Commits one group and reports it settled. Raises `GaveUp`."""
@@ -96,24 +97,41 @@ class Writer:
         self._report(settled=len(items))
 
     def recover(self) -> None:
-        """Settles what an earlier process left, each request on its own. Raises `GaveUp`."""
-        now = int(self._clock().timestamp())
+        """Settles what an earlier process left, each request on its own, and gives up signatures. Raises `GaveUp`."""
+        now = self._clock()
         try:
-            due = self._store.due(now - int(self._grace_seconds))
+            left = [one for one in self._store.left() if one.request_id not in self._stuck]
+            closed = self._store.close_unsigned(
+                before=int(now.timestamp() - self._waits.signature), now=int(now.timestamp())
+            )
         except StoreUnavailable as error:
             self._failed(error)
             return
-        for request_id in due.request_ids:
-            try:
-                self._count(self._persist(partial(self._store.recover, request_id)), JournalEvent.RECOVERED)
-            except GaveUp:
-                raise
-            except Exception as error:  # noqa: BLE001  as in _commit
-                self._stuck.add(request_id)
-                _log_refused(request_id, error)
-        if due.request_ids:
+        moment = now.timestamp()
+        due = [
+            one.request_id
+            for one in left
+            if is_due(one, now=moment, began=self._began, greeted=self._greeted, waits=self._waits)
+        ]
+        for request_id in due:
+            self._recover(request_id, now)
+        if closed.receipts:
+            self._counts[JournalEvent.SIGNATURE_MISSING] += closed.receipts
+            _LOG.warning("workers never signed halves, their receipts say so", extra={"receipts": closed.receipts})
+        if due or closed.receipts:
             self._report(settled=0)
-        self.waiting = due.waiting > len(self._stuck)
+        if not left:
+            self._greeted.clear()
+        self.waiting = len(left) > len(due) or closed.waiting > 0
+
+    def _recover(self, request_id: bytes, now: datetime) -> None:
+        try:
+            self._count(self._persist(partial(self._store.recover, request_id, now)), JournalEvent.RECOVERED)
+        except GaveUp:
+            raise
+        except Exception as error:  # noqa: BLE001  as in _commit
+            self._stuck.add(request_id)
+            _log_refused(request_id, error)
 
     def _commit(self, items: Sequence[Item]) -> None:
         """Commits one group; a group the store refuses is taken apart, so that one item cannot hold up the others."""
@@ -128,7 +146,7 @@ class Writer:
             for item in items if len(items) > 1 else ():
                 self._commit([item])
             return
-        self.waiting = self.waiting or bool(work.returned)
+        self.waiting = self.waiting or bool(work.returned) or done.unsigned > 0
         self._count(done, JournalEvent.RECEIPT)
 
     def _persist(self, write: Callable[[], Committed]) -> Committed:
@@ -151,8 +169,12 @@ class Writer:
     def _work(self, items: Sequence[Item]) -> Work:
         batches = [batch for item in items if isinstance(item, HalfArrival) if (batch := self._verify(item))]
         returned, orphans = self._open_memos(half for batch in batches for half in batch.halves if half.memo)
+        for item in items:
+            if isinstance(item, Greeted) and self.waiting:
+                self._greeted.setdefault(item.worker_id, self._clock().timestamp())
         return Work(
             workers=[item for item in items if isinstance(item, WorkerKeys)],
+            begun=[item for item in items if isinstance(item, Begun)],
             batches=batches,
             returned=returned,
             orphans=orphans,

@@ -99,6 +99,7 @@ async def test_a_close_leaves_everything_on_disk(state_dir: Path) -> None:
         life.hand_over(2000)
     assert life.sequence() == list(range(1, 2001))
     assert life.charged() == (2000, 2000)
+    assert life.held_back() == 0
     assert [writer.wait(0) for writer in life.writers] == [0]
 
 

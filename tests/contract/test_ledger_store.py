@@ -18,13 +18,16 @@ from gateway.ledger.ledger import (
     Transaction,
     balances_of,
     capture,
+    charge_from_total,
     charge_of,
     deposit,
     external,
     held,
     hold,
     payable,
+    release,
     settle,
+    suspense,
     user,
     void,
     withdrawal,
@@ -243,6 +246,7 @@ def test_receipts_are_settled_in_their_own_transaction(engine: Engine) -> None:
             worker_id=b"\x05" * 32,
             charge_nanos=amount,
             time=AT,
+            signed=True,
         )
         for n, (provider, amount) in enumerate([(PROVIDER, 1020), (b"", 51), (PROVIDER, 0)])
     ]
@@ -252,3 +256,36 @@ def test_receipts_are_settled_in_their_own_transaction(engine: Engine) -> None:
     ledger = SQLModelLedger(engine)
     expected: dict[Account, int] = {user("acme"): -1071, payable(PROVIDER): 1000, payable(b""): 50, PLATFORM: 21}
     assert {account: ledger.balance(account) for account in expected} == expected
+
+
+def test_a_provider_is_paid_when_its_worker_has_signed(engine: Engine) -> None:
+    """The caller is charged at once; the provider's part waits in suspense and is paid out once; money is conserved."""
+    ledger, settlement = SQLModelLedger(engine), Settlement(fee_ppm=20_000)
+    receipt = Receipted(
+        request_id=REQUEST,
+        tenant="acme",
+        provider_id=PROVIDER,
+        worker_id=b"\x05" * 32,
+        charge_nanos=1020,
+        time=AT,
+        signed=False,
+    )
+    with Session(engine) as session, session.begin():
+        settlement(session, [receipt])
+    accounts = (user("acme"), suspense(PROVIDER), payable(PROVIDER), PLATFORM)
+    assert [ledger.balance(account) for account in accounts] == [-1020, 1000, 0, 20]
+    for _ in range(2):
+        with Session(engine) as session, session.begin():
+            settlement.release(session, [receipt])
+    assert [ledger.balance(account) for account in accounts] == [-1020, 0, 1000, 20]
+    assert ledger.discrepancies() == []
+
+
+def test_nothing_is_paid_out_that_was_not_held_back(engine: Engine) -> None:
+    """A release beyond what is in suspense is refused and moves nothing."""
+    charge = charge_from_total(1000)
+    paid = release(REQUEST, PROVIDER, charge, created=AT)
+    assert paid is not None
+    with pytest.raises(Overdrawn):
+        SQLModelLedger(engine).post([paid])
+    assert SQLModelLedger(engine).balance(payable(PROVIDER)) == 0

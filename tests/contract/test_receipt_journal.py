@@ -48,12 +48,13 @@ async def test_an_outcome_becomes_one_receipt_and_one_charge(tmp_path: Path) -> 
         assert stored is not None
         assert stored.file is not None
         assert stored.file.worker is not None
+        assert stored.file.worker.batch is not None
         assert process.booked() == [(done.request_id, "tenant-a", 1000)]
         assert process.reader.total("tenant-a").charged_nanos == 1000
-    file, worker = stored.file, stored.file.worker
+    file, worker, signed_batch = stored.file, stored.file.worker, stored.file.worker.batch
     for data, batch, key, purpose in (
         (file.gateway_half, file.gateway_batch, GATEWAY_KEY.public_key().public_bytes_raw(), GATEWAY_HALF),
-        (worker.half, worker.batch, WORKER.receipt_key, WORKER_HALF),
+        (worker.half, signed_batch, WORKER.receipt_key, WORKER_HALF),
     ):
         proof = HalfProof(cose=batch.cose, index=batch.index, size=batch.size, path=batch.path)
         verify_half(data, proof, public_key=key, purpose=purpose)

@@ -9,6 +9,7 @@ import pytest
 
 from attestation.sealing.halves import GatewayHalf, WorkerStatus, worker_half_digest
 from gateway.receipts.messages import JournalEvent
+from gateway.receipts.recovery import Waits
 from gateway.request import Attempt, Ending, Outcome
 from tests.support.journal import GatewayProcess, SigningWorker, failed_first, outcome
 
@@ -72,7 +73,7 @@ async def test_recovery_waits_for_all_attempts_and_the_newest_decides(tmp_path: 
         WORKER.arrival([WORKER.half(one)], [memos[0]]),
         OTHER.arrival([OTHER.half(two)], [memos[1]]),
     ]
-    async with gateway(tmp_path, grace_seconds=10) as second:
+    async with gateway(tmp_path, waits=Waits(halves=10)) as second:
         for arrival in reversed(returned) if newest_first else returned:
             second.journal.halves(arrival)
             await second.settled()

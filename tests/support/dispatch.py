@@ -70,6 +70,7 @@ class Gateway:
         self.guard = RecordingGuard()
         self.arrivals: asyncio.Queue[HalfArrival] = asyncio.Queue()
         self.faults: list[tuple[bytes, Reason]] = []
+        self.linked: list[bytes] = []
         sessions = Sessions(
             signing_key=self.signing_key,
             guard=self.guard,
@@ -83,6 +84,7 @@ class Gateway:
             loop=self.loop,
             clock=lambda: self.now,
             halves=self.arrivals.put_nowait,
+            linked=self.linked.append,
             faults=lambda worker_id, reason: self.faults.append((worker_id, reason)),
             metrics=self.metrics,
             max_response_bytes=max_response_bytes,

@@ -59,11 +59,11 @@ def fault_gateway(passed: Callable[[str], None]) -> None:
 
 def fault_journal(passed: Callable[[str], None]) -> None:
     """Wraps the stage of the gateway that its journal's writer passes, a process the gateway starts."""
+    from gateway.receipts.recovery import Waits
     from gateway.receipts.store import SQLJournalStore
-    from gateway.receipts.writer import Writer
 
-    defaults: Any = Writer.__init__.__kwdefaults__
-    defaults["grace_seconds"] = GRACE_SECONDS
+    defaults: Any = Waits.__init__.__kwdefaults__
+    defaults["halves"] = GRACE_SECONDS
     _before(SQLJournalStore, "commit", lambda _, work: passed("journal") if work.outcomes else None)
 
 

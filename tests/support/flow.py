@@ -120,7 +120,7 @@ class RecordingDesk:
     outcomes: list[Outcome] = field(default_factory=list)
     memos: list[Outcome] = field(default_factory=list)
 
-    def memo(self, so_far: Outcome) -> bytes:
+    def begin(self, so_far: Outcome) -> bytes:
         self.memos.append(so_far)
         return b"memo"
 

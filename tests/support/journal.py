@@ -29,8 +29,9 @@ from gateway.receipts.issue import Charge
 from gateway.receipts.journal import Journal
 from gateway.receipts.memo import MemoKey
 from gateway.receipts.reader import JournalReader
+from gateway.receipts.recovery import Left, Waits
 from gateway.receipts.store import SQLJournalStore
-from gateway.receipts.work import Committed, Due, JournalStore, StoreUnavailable, Work
+from gateway.receipts.work import Closed, Committed, JournalStore, StoreUnavailable, Work
 from gateway.receipts.writer import GaveUp, Writer, serve
 from gateway.request import Attempt, Ending, Outcome
 from tests.support.attested import attested_for_tests
@@ -163,6 +164,7 @@ class CountingLedger:
     """A ledger that books into a table of its own, so that only what was committed counts."""
 
     TABLE = "CREATE TABLE IF NOT EXISTS booked (request_id BLOB PRIMARY KEY, tenant TEXT, nanos INTEGER)"
+    RELEASED = "CREATE TABLE IF NOT EXISTS released (request_id BLOB PRIMARY KEY, nanos INTEGER)"
 
     def __init__(self) -> None:
         self.refusal: Exception | None = None
@@ -176,6 +178,13 @@ class CountingLedger:
         for charge in charges:
             row = (charge.request_id, charge.tenant, charge.charge_nanos)
             connection.exec_driver_sql("INSERT INTO booked VALUES (?, ?, ?)", row)
+
+    def release(self, session: Session, charges: Sequence[Charge]) -> None:
+        """Books each release likewise."""
+        connection = session.connection()
+        connection.exec_driver_sql(self.RELEASED)
+        for charge in charges:
+            connection.exec_driver_sql("INSERT INTO released VALUES (?, ?)", (charge.request_id, charge.charge_nanos))
 
 
 class FailingStore:
@@ -193,15 +202,19 @@ class FailingStore:
         """Passes on, or fails as told."""
         return self._guard(lambda: self._store.commit(work))
 
-    def due(self, before: int) -> Due:
+    def left(self) -> Sequence[Left]:
         """Passes on."""
         if self.dead_before:
             raise StoreUnavailable("dead")
-        return self._store.due(before)
+        return self._store.left()
 
-    def recover(self, request_id: bytes) -> Committed:
+    def recover(self, request_id: bytes, now: datetime) -> Committed:
         """Passes on, or fails as told."""
-        return self._guard(lambda: self._store.recover(request_id))
+        return self._guard(lambda: self._store.recover(request_id, now))
+
+    def close_unsigned(self, *, before: int, now: int) -> Closed:
+        """Passes on."""
+        return self._store.close_unsigned(before=before, now=now)
 
     def _guard(self, write: Callable[[], Committed]) -> Committed:
         self.commits += 1
@@ -256,10 +269,14 @@ class WriterThread:
         return None if self._thread.is_alive() else 0
 
 
+PROMPT = Waits(halves=0)
+"""Halves of an earlier process are taken to be complete when the first has come."""
+
+
 class GatewayProcess:
     """One life of a gateway's journal over a database file; a new one over the same file is the restarted gateway."""
 
-    def __init__(self, path: Path, *, capacity: int = 1000, grace_seconds: float = 0) -> None:
+    def __init__(self, path: Path, *, capacity: int = 1000, waits: Waits = PROMPT) -> None:
         self.path = path
         self.now = NOW
         self.instance = digest(f"instance {next(_IDS)}")[:16]
@@ -277,7 +294,7 @@ class GatewayProcess:
         sql.create()
         self.engine = engine
         self.store = FailingStore(sql)
-        self._grace_seconds = grace_seconds
+        self._waits = waits
         self.journal = Journal(
             launch=lambda: WriterThread(self._writer), kept=self._kept, metrics=self.metrics, capacity=capacity
         )
@@ -292,7 +309,7 @@ class GatewayProcess:
             clock=lambda: self.now,
             send=outbox.send,
             pause=inbox.pause,
-            grace_seconds=self._grace_seconds,
+            waits=self._waits,
         )
 
     def _kept(self, kept: Mapping[bytes, Sequence[bytes]]) -> None:
@@ -342,6 +359,12 @@ class GatewayProcess:
             connection.exec_driver_sql(CountingLedger.TABLE)
             rows = connection.exec_driver_sql("SELECT request_id, tenant, nanos FROM booked ORDER BY request_id")
             return [(row[0], row[1], row[2]) for row in rows]
+
+    def released(self) -> list[tuple[bytes, int]]:
+        """What the ledger on disk was told to pay out after a signature came."""
+        with self.reading.connect() as connection:
+            connection.exec_driver_sql(CountingLedger.RELEASED)
+            return [(row[0], row[1]) for row in connection.exec_driver_sql("SELECT * FROM released ORDER BY 1")]
 
     def recorded(self, outcomes: Iterable[Outcome]) -> bool:
         """True once all of them have a receipt on disk."""

@@ -24,7 +24,11 @@ class Life:
         self.kept: set[bytes] = set()
         self.writers: list[WriterProcess] = []
         self._launch = launcher(
-            state_dir=state_dir, instance=os.urandom(16), profile="development", log_level="WARNING"
+            state_dir=state_dir,
+            instance=os.urandom(16),
+            profile="development",
+            log_level="WARNING",
+            signature_grace_seconds=60,
         )
         self.journal = Journal(launch=self._start, kept=self._forget, metrics=self.metrics, capacity=capacity)
 
@@ -65,8 +69,12 @@ class Life:
 
     def charged(self) -> tuple[int, int]:
         """How many charges the ledger holds, and how many the tenant's total counts."""
-        booked = self._rows("SELECT count(*) FROM ledger_transaction")[0][0]
+        booked = self._rows("SELECT count(*) FROM ledger_transaction WHERE kind = 'settle'")[0][0]
         return booked, self._rows("SELECT charges FROM tenant_total")[0][0]
+
+    def held_back(self) -> int:
+        """What providers are not paid for want of signatures."""
+        return sum(amount for (amount,) in self._rows("SELECT balance_nanos FROM ledger_account WHERE kind='suspense'"))
 
     def _rows(self, query: str) -> list[tuple[int, ...]]:
         database = sqlite3.connect(self.path)

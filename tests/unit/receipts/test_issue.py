@@ -8,8 +8,9 @@ import pytest
 
 from attestation.errors import Malformed
 from attestation.sealing.halves import WorkerHalf, WorkerStatus, worker_half_digest
-from gateway.receipts.issue import Recovered, charge_for, charge_nanos, gateway_half, recover, settled
+from gateway.receipts.issue import charge_for, charge_nanos, gateway_half, settled
 from gateway.receipts.memo import Memo
+from gateway.receipts.recovery import Recovered, recover
 from gateway.request import Attempt, Ending, Outcome
 from tests.support.journal import NOW, SigningWorker, digest, failed_first, outcome
 
@@ -101,7 +102,7 @@ def test_recovery_makes_the_outcome_the_flow_would_have_made() -> None:
     attempt = replace(WORKER.attempt(), transcript=b"")
     done = outcome([attempt], WORKER.half(attempt))
     assert done.half is not None
-    recovered = recover([Recovered(memo=memo_of([attempt], done), half=done.half)])
+    recovered = recover([Recovered(memo=memo_of([attempt], done), half=done.half)], now=NOW)
     assert recovered == done
 
 
@@ -112,7 +113,7 @@ def test_the_newest_attempt_decides_in_any_order() -> None:
     old = Recovered(memo=memo_of([one], like), half=WORKER.half(one, status=WorkerStatus.OK))
     new = Recovered(memo=memo_of([failed_first(one), two], like), half=WORKER.half(two, status=WorkerStatus.CANCELLED))
     for returned in ([old, new], [new, old]):
-        recovered = recover(returned)
+        recovered = recover(returned, now=NOW)
         assert recovered.ending is Ending.FAILED
         assert recovered.charge_nanos == 0
         assert [attempt.reason for attempt in recovered.attempts] == ["WORKER_FAILED", "CANCELLED"]
@@ -124,5 +125,5 @@ def test_a_workers_clock_cannot_move_an_outcome_out_of_its_time() -> None:
     like = outcome([attempt], None)
     for claimed in (0, 2**62):
         half = replace(WorkerHalf.decode(WORKER.half(attempt)), ended=claimed).encode()
-        recovered = recover([Recovered(memo=memo_of([attempt], like), half=half)])
+        recovered = recover([Recovered(memo=memo_of([attempt], like), half=half)], now=NOW)
         assert NOW <= recovered.ended <= NOW + timedelta(days=1)
