@@ -7,6 +7,12 @@ from attestation.errors import Reason
 from attestation.facts.fact import Fact, Vocabulary
 
 _PLATFORM: Final = {
+    "tcb_level": Fact(
+        type=str,
+        meaning='"known" when the platform reaches a TCB level of Intel, "unknown" when none, and has no status then',
+        remedy="update BIOS, microcode, TDX module and quoting enclave to a level Intel lists, then attest again",
+        reason=Reason.TCB_UNKNOWN,
+    ),
     "tcb_evaluation_number": Fact(
         type=int,
         meaning="tcbEvaluationDataNumber of the TCB info the quote was judged by",
@@ -21,9 +27,15 @@ _PLATFORM: Final = {
     ),
     "tcb_age_days": Fact(
         type=int,
-        meaning="whole days since the date of the TCB level that matched",
+        meaning="whole days since the date of the platform's TCB level, 36500 if it reaches none",
         remedy="update BIOS, microcode and the TDX module, then attest again",
         reason=Reason.TCB_REFUSED,
+    ),
+    "sgx_type": Fact(
+        type=str,
+        meaning='memory protection of the platform: "standard", "scalable" or "scalable-with-integrity"',
+        remedy="use a platform the policy lists",
+        reason=Reason.PRODUCT_REFUSED,
     ),
     "dynamic_platform": Fact(
         type=bool,
@@ -39,11 +51,16 @@ _PLATFORM: Final = {
     ),
     "smt_enabled": Fact(
         type=bool,
-        meaning="simultaneous multithreading is on",
+        meaning="simultaneous multithreading is on, or the platform's certificate does not say",
         remedy="switch SMT off in the BIOS, or ask for it to be accepted",
         reason=Reason.ATTRIBUTE_REFUSED,
     ),
 }
+
+_WHERE: Final = (
+    "where the machine stands: attestation keys have been taken from Intel servers by probing their memory (TEE.fail, "
+    "WireTap, 2025), and quotes forged with such a key look like these; list the machines you admit under platform"
+)
 
 TDX: Final = Vocabulary(
     registers=(
@@ -92,10 +109,11 @@ TDX: Final = Vocabulary(
             reason=Reason.EVENT_LOG_MISMATCH,
         ),
     },
+    unproven=(_WHERE,),
 )
 
 SGX: Final = Vocabulary(
-    registers=("mrenclave", "mrsigner"),
+    registers=("mrenclave", "mrsigner", "config_id"),
     facts={
         **_PLATFORM,
         "isv_prod_id": Fact(
@@ -117,4 +135,5 @@ SGX: Final = Vocabulary(
             reason=Reason.ATTRIBUTE_REFUSED,
         ),
     },
+    unproven=(_WHERE,),
 )
