@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from attestation.appraisal.finding import Finding
 from attestation.appraisal.policy import AppraisalPolicy
-from attestation.appraisal.reference import ReferenceValue, shown
+from attestation.appraisal.reference import AnyOf, ReferenceValue, shown
 from attestation.claims import DEVICE_KINDS, ComponentID, EvidenceClaims, Scalar, TCBStatus
 from attestation.errors import Reason
 from attestation.facts.vocabularies import VOCABULARIES
@@ -21,6 +21,7 @@ def appraise_part(part: EvidenceClaims, policy: AppraisalPolicy) -> Iterator[Fin
     if not allowed.accepts(part.kind.value):  # and nothing else of the policy speaks of such a kind
         remedy = "use a kind of tee the policy lists"
         yield from compare(field, allowed, part.kind.value, remedy, Reason.POLICY_REFUSED)
+        yield from _unknown_roots(part)
         yield from _platform(part, policy)
         return
     yield from _state(part, policy)
@@ -82,6 +83,14 @@ def _facts(part: EvidenceClaims, policy: AppraisalPolicy) -> Iterator[Finding]:
             # A fact the verifier did not state is compared as "absent", which only `unchecked` accepts.
             got = part.facts.get(name, "absent")
             yield from compare(field, reference, got, fact.remedy, fact.reason_for(got))
+
+
+def _unknown_roots(part: EvidenceClaims) -> Iterator[Finding]:
+    # Where the policy, not the code, names the roots of a kind, one that does not allow the kind trusts none of them.
+    for name, fact in VOCABULARIES[part.kind].facts.items():
+        if fact.reason is Reason.ROOT_REFUSED and name in part.facts:
+            root = AnyOf(())
+            yield from compare(f"{part.kind.value}.{name}", root, part.facts[name], fact.remedy, fact.reason)
 
 
 def _platform(part: EvidenceClaims, policy: AppraisalPolicy) -> Iterator[Finding]:
