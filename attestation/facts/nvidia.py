@@ -40,7 +40,7 @@ def _revision(what: str) -> Fact:
 def _status(whose: str) -> Fact:
     return Fact(
         type=str,
-        meaning=f"what stored OCSP responses and revocation lists say of the certificates of {whose}, the worst counts: "
+        meaning=f"what stored OCSP responses and revocation lists say of the certificates of {whose}, at worst: "
         '"good", "expired" (no longer current), "absent", "unknown" or "hold" (suspended); a revoked one is refused',
         remedy="send OCSP responses of the last 24 hours with the evidence; a certificate on hold needs other hardware",
         reason=Reason.CERTIFICATE_REVOKED,
@@ -124,7 +124,7 @@ GPU: Final = Vocabulary(
         "rim_ocsp": _status("the manifests' signers"),
     },
     unproven=(
-        "No field says that confidential computing is on: that is inferred from matching golden values and from the mode.",
+        "No field says that confidential computing is on: it is inferred from matching golden values and the mode.",
         'Mode "unstated" leaves open how the GPU may be shared; drivers before 590 state none.',
         "Hopper's certificates carry no debug flag; that a part is no engineering sample rests on its golden values.",
         *_ANYWHERE,

@@ -31,7 +31,7 @@ from cryptography.x509.oid import NameOID
 
 from attestation.claims import ComponentID, ComponentKind
 from attestation.errors import MalformedEvidence, NotGenuine, Reason
-from attestation.tee.certificates import VerifiedChain, read_pem_chain, verify_chain
+from attestation.tee.certificates import VerifiedChain, der_of, read_pem_chain, verify_chain
 from attestation.tee.nvidia.fwid import (
     COMPOSITE_DEVICE_ID,
     TCB_INFO,
@@ -54,6 +54,10 @@ class Device:
     """What a chip's chain must say: its kind, the engine that attests, the identity CA, and where the FWID is."""
 
     component: ComponentKind
+    architecture: str
+    product: str
+    """The chip's name in reference manifests."""
+
     engine: str
     identity: str
     prefix: int
@@ -62,12 +66,33 @@ class Device:
     fwid: x509.ObjectIdentifier
 
 
-_GPU: Final = ComponentKind.GPU
 DEVICES: Final[Mapping[str, Device]] = {
-    "GH100": Device(component=_GPU, engine="GSP", identity="GH100", prefix=0x41, fwid=COMPOSITE_DEVICE_ID),
-    "GB100": Device(component=_GPU, engine="GSP", identity="GB100", prefix=0x41, fwid=TCB_INFO),
+    "GH100": Device(
+        component=ComponentKind.GPU,
+        architecture="hopper",
+        product="GH100",
+        engine="GSP",
+        identity="GH100",
+        prefix=0x41,
+        fwid=COMPOSITE_DEVICE_ID,
+    ),
+    "GB100": Device(
+        component=ComponentKind.GPU,
+        architecture="blackwell",
+        product="GB100",
+        engine="GSP",
+        identity="GB100",
+        prefix=0x41,
+        fwid=TCB_INFO,
+    ),
     "LS_10": Device(
-        component=ComponentKind.SWITCH, engine="FSP", identity="GH100", prefix=0x50, fwid=COMPOSITE_DEVICE_ID
+        component=ComponentKind.SWITCH,
+        architecture="ls10",
+        product="LS10",
+        engine="FSP",
+        identity="GH100",
+        prefix=0x50,
+        fwid=COMPOSITE_DEVICE_ID,
     ),
 }
 """The chips whose evidence is understood, by the name their certificates use."""
@@ -87,6 +112,11 @@ class DeviceChain:
             message = f"nvidia chain is {len(certificates)} long, want {CHAIN_LENGTH}"
             raise MalformedEvidence(Reason.MALFORMED, message)
         return cls(certificates=certificates)
+
+    @cached_property
+    def leaf_der(self) -> bytes:
+        """The leaf's DER."""
+        return der_of(self.certificates[0])
 
     def signed(self, exchange: MeasurementExchange) -> bool:
         """Whether the leaf's key signed the exchange."""
