@@ -279,10 +279,10 @@ class Caller:
         )
         return Account(charged_nanos=answer.charged_nanos, charges=answer.charges)
 
-    def receipt(self, request_id: bytes) -> bytes:
+    def receipt(self, request_id: bytes, *, seconds: float = 10) -> bytes:
         """A receipt file. Raises `grpc.RpcError`."""
         request = receipt_pb2.GetReceiptRequest(receipt_id=request_id)
-        receipt: bytes = self.receipts.GetReceipt(request, metadata=self.metadata, timeout=10).receipt
+        receipt: bytes = self.receipts.GetReceipt(request, metadata=self.metadata, timeout=seconds).receipt
         return receipt
 
     def receipt_file(self, request_id: bytes) -> ReceiptFile:

@@ -8,7 +8,7 @@ it is there it is taken away and the process whose id it holds gets SIGKILL, be 
 can be killed at moments only one of them knows. `armed` writes such a file. Stages, and who passes them:
 
     gateway  award, trailer, journal
-    worker   session, first-request-frame, last-request-frame, execution, first-response-frame
+    worker   session, first-request-frame, last-request-frame, execution, first-response-frame, signature
 """
 
 import os
@@ -24,7 +24,14 @@ from sealbid_wire.worker.v1 import worker_pb2 as pb
 
 FAULT_DIR: Final = "TEST_FAULT_DIR"
 GATEWAY_STAGES: Final = ("award", "trailer", "journal")
-WORKER_STAGES: Final = ("session", "first-request-frame", "last-request-frame", "execution", "first-response-frame")
+WORKER_STAGES: Final = (
+    "session",
+    "first-request-frame",
+    "last-request-frame",
+    "execution",
+    "first-response-frame",
+    "signature",
+)
 GRACE_SECONDS: Final = 1.0
 """How long a restarted gateway waits for halves of several workers, shortened so that tests need not wait."""
 
@@ -72,12 +79,14 @@ def fault_worker(passed: Callable[[str], None]) -> None:
     from attestation.sealing.request import RequestOpener
     from attestation.sealing.suite import HPKEKeyPair
     from enclave.engines.onnxruntime import ONNXRuntimeEngine
+    from enclave.keys import KeyCustody
     from enclave.link import Link
 
     _between_answers(Link, passed)
     _after(HPKEKeyPair, "open", lambda *_: passed("session"))
     _after(RequestOpener, "feed", lambda _, __, final: passed("last-request-frame" if final else "first-request-frame"))
     _before(ONNXRuntimeEngine, "run", lambda *_, **__: passed("execution"))
+    _before(KeyCustody, "sign_halves", lambda *_: passed("signature"))
 
 
 def stage_passer(folder: Path) -> Callable[[str], None]:

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Charges, gateway halves and recovered outcomes."""
-
-from dataclasses import replace
-from datetime import timedelta
+"""Charges and gateway halves."""
 
 import pytest
 
 from attestation.errors import Malformed
 from attestation.sealing.halves import WorkerHalf, WorkerStatus, worker_half_digest
 from gateway.receipts.issue import charge_for, charge_nanos, gateway_half, settled
-from gateway.receipts.memo import Memo
-from gateway.receipts.recovery import Recovered, recover
-from gateway.request import Attempt, Ending, Outcome
-from tests.support.journal import NOW, SigningWorker, digest, failed_first, outcome
+from gateway.request import Ending
+from tests.support.journal import SigningWorker, digest, failed_first, outcome
 
 WORKER = SigningWorker("one")
 
@@ -79,51 +74,3 @@ def test_an_outcome_must_fit_together() -> None:
         settled(outcome([], None), {})
     with pytest.raises(Malformed):
         settled(outcome([WORKER.attempt()], WORKER.half(WORKER.attempt())), {})
-
-
-def memo_of(attempts: list[Attempt], like: Outcome) -> Memo:
-    """The memo that travelled with the newest of these attempts."""
-    return Memo(
-        instance=bytes(16),
-        request_id=like.request_id,
-        tenant=like.tenant,
-        model=like.model,
-        method=like.method,
-        attempts=tuple(attempts),
-        wu_cap=like.wu_cap,
-        max_total_nanos=like.max_total_nanos,
-        started=like.started,
-        profile=like.profile,
-    )
-
-
-def test_recovery_makes_the_outcome_the_flow_would_have_made() -> None:
-    """From memo and half comes the same outcome, but for the transcript, which nobody kept."""
-    attempt = replace(WORKER.attempt(), transcript=b"")
-    done = outcome([attempt], WORKER.half(attempt))
-    assert done.half is not None
-    recovered = recover([Recovered(memo=memo_of([attempt], done), half=done.half)], now=NOW)
-    assert recovered == done
-
-
-def test_the_newest_attempt_decides_in_any_order() -> None:
-    """An older attempt that finished after all does not win over the newest, and is not paid."""
-    one, two = WORKER.attempt(1), WORKER.attempt(2)
-    like = outcome([one, two], None)
-    old = Recovered(memo=memo_of([one], like), half=WORKER.half(one, status=WorkerStatus.OK))
-    new = Recovered(memo=memo_of([failed_first(one), two], like), half=WORKER.half(two, status=WorkerStatus.CANCELLED))
-    for returned in ([old, new], [new, old]):
-        recovered = recover(returned, now=NOW)
-        assert recovered.ending is Ending.FAILED
-        assert recovered.charge_nanos == 0
-        assert [attempt.reason for attempt in recovered.attempts] == ["WORKER_FAILED", "CANCELLED"]
-
-
-def test_a_workers_clock_cannot_move_an_outcome_out_of_its_time() -> None:
-    """The end is the worker's word, but never before the start or a day after it."""
-    attempt = WORKER.attempt()
-    like = outcome([attempt], None)
-    for claimed in (0, 2**62):
-        half = replace(WorkerHalf.decode(WORKER.half(attempt)), ended=claimed).encode()
-        recovered = recover([Recovered(memo=memo_of([attempt], like), half=half)], now=NOW)
-        assert NOW <= recovered.ended <= NOW + timedelta(days=1)

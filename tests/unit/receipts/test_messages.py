@@ -18,7 +18,7 @@ from gateway.receipts.messages import (
     take_answers,
     take_items,
 )
-from gateway.receipts.work import WorkerKeys
+from gateway.receipts.work import Begun, Greeted, WorkerKeys
 from gateway.request import Ending
 from tests.support.journal import SigningWorker, failed_first, outcome
 
@@ -34,6 +34,8 @@ def items() -> list[Item]:
         outcome([failed_first(one), two], half),
         WORKER.arrival([half], [b"memo"]),
         outcome([failed_first(WORKER.attempt())], None, charge_nanos=0, ending=Ending.FAILED),
+        Begun(request_id=bytes(16), worker_id=one.worker_id, dispatch_sha256=one.dispatch_sha256, memo=b"memo"),
+        Greeted(worker_id=one.worker_id),
     ]
 
 

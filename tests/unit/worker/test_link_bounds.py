@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from attestation.errors import Malformed, NotGenuine, Reason
 from attestation.rpc.duplex import TOGETHER_BYTES, together
-from attestation.sealing.halves import WorkerStatus
+from attestation.sealing.halves import WorkerHalf, WorkerStatus
 from attestation.sealing.header import Method
 from enclave.engines.interface import Cancellation, Engine, EngineError, TokenStream
 from enclave.link import Link, LinkLimits, pump
@@ -33,8 +33,8 @@ ENDLESS = prompt_request(max_tokens=4096, stop_token=-1)
 class Wire:
     """A link joined to a gateway peer by two queues; the gateway may stop reading."""
 
-    def __init__(self, place: Workplace, *, limits: LinkLimits = LINK_LIMITS) -> None:
-        self.peer = GatewayPeer(place)
+    def __init__(self, place: Workplace, *, limits: LinkLimits = LINK_LIMITS, peer: GatewayPeer | None = None) -> None:
+        self.peer = peer or GatewayPeer(place)
         self.link = Link(gateway=self.peer.known, worker=place.worker, limits=limits, clock=place.clock, dialled=False)
         self.to_worker: asyncio.Queue[list[pb.GatewayFrame] | None] = asyncio.Queue()
         self.reads = asyncio.Event()
@@ -278,6 +278,29 @@ async def test_a_failing_engine_says_so_inside_the_seal_and_no_log_holds_the_pay
     shown = "\n".join(str(record.__dict__) for record in caplog.records) + str(answer.error)
     for form in (str(marker), marker.hex(), base64.b64encode(marker).decode()):
         assert form not in shown
+
+
+async def test_halves_for_a_link_that_was_dead_unnoticed_reach_the_next_one(place: Workplace) -> None:
+    """A gateway that died greets anew before its old link is known to be gone: once it is, nothing is held back."""
+    old = Wire(place)
+    await old.gateway.greet()
+    old.reads.clear()
+    sent = await old.gateway.call(ENDLESS, model="tiny", limits=STREAM)
+    await turns()
+    new = Wire(place, peer=old.peer)
+    await new.gateway.greet()
+    await old.gateway.cancel(sent)
+    await until(lambda: place.worker.unconfirmed == 1)
+    await asyncio.sleep(0.1)  # signed by now, and sent on the link its call came by
+    assert new.gateway.batches.empty()
+    old.reads.set()
+    old.link.close()
+    batch = await new.gateway.batch()
+    half = WorkerHalf.decode(batch.halves[0].half)
+    assert (half.header_sha256, half.status) == (sent.request.header_sha256, WorkerStatus.CANCELLED)
+    assert batch.halves[0].memo == b"memo"
+    await old.end()
+    await new.end()
 
 
 def test_messages_that_wait_travel_together_up_to_a_size() -> None:
