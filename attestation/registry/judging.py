@@ -7,7 +7,7 @@ memory.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -16,7 +16,17 @@ from attestation.appraisal.finding import Finding
 from attestation.appraisal.policy import AppraisalPolicy
 from attestation.binding import Challenge
 from attestation.certificate import pinnable_spki_sha256
-from attestation.errors import Malformed, MalformedEvidence, NotAcceptable, NotGenuine, Reason, SealbidError, Stale
+from attestation.collateral.complete import Completer
+from attestation.errors import (
+    UNDECIDED,
+    Malformed,
+    MalformedEvidence,
+    NotAcceptable,
+    NotGenuine,
+    Reason,
+    SealbidError,
+    Stale,
+)
 from attestation.registration import MAX_ENDPOINT_CHARACTERS, check_registration
 from attestation.registry.entries import MAX_ENGINES
 from attestation.registry.values import Registration
@@ -29,6 +39,16 @@ _REMEDY: Final = {
     NotGenuine: "attest with this worker's own keys, account and machine",
     MalformedEvidence: "use a worker of a version this registry knows",
 }
+
+
+REVOKED: Final = Finding(
+    field="worker",
+    got="revoked",
+    want="keys that were never revoked",
+    remedy="restart the worker, so that it makes new keys",
+    reason=Reason.REVOKED,
+)
+"""The finding against a worker whose keys were revoked, which only the registry's memory knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +74,28 @@ def read_challenge(registration: Registration, provider_id: bytes) -> Challenge:
         got, want = challenge.provider_id.hex(), provider_id.hex()
         raise NotGenuine(Reason.PROVIDER_MISMATCH, f"challenge.provider_id is {got}, want {want}")
     return challenge
+
+
+def judge_completed(
+    registration: Registration,
+    *,
+    completer: Completer,
+    audience: str,
+    policy: AppraisalPolicy,
+    verifiers: Verifiers,
+    now: datetime,
+) -> tuple[Registration, Judgement]:
+    """The registration with the collateral it was judged with, and what came of it.
+
+    Collateral that was not to be had becomes findings where the judgement could not decide.
+    """
+    completion = completer.complete(registration.bundle, now)
+    completed = replace(registration, bundle=completion.bundle)
+    judgement = judge(completed, audience=audience, policy=policy, verifiers=verifiers, now=now)
+    if any(finding.reason in UNDECIDED for finding in judgement.findings):
+        missing = tuple(finding_of(error) for error in completion.missing)
+        judgement = replace(judgement, findings=(*judgement.findings, *missing))
+    return completed, judgement
 
 
 def judge(

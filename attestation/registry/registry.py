@@ -4,7 +4,7 @@
 The order of a registration, and what a crash after each step leaves (docs/spec.md, 3.13, rulings 6, 14, 16 and 31):
 
     1 the challenge is spent                a lost attempt; the worker asks for another challenge
-    2 verify, appraise                      nothing
+    2 complete, verify, appraise            nothing; the collateral fetched is in the cache
     3 claim the hardware                    claims that end when the lease would have; the same worker may renew them
     4 log the verdict, sign the checkpoint  a logged verdict without lease: true, and of no use to anyone
     5 sign the lease, store the admission   the worker has a lease once the answer arrives, or asks again
@@ -19,24 +19,30 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from attestation.appraisal.finding import Finding
 from attestation.appraisal.policy import AppraisalPolicy
 from attestation.binding import MAX_CHALLENGE_SECONDS, Challenge
 from attestation.bundle import EvidenceBundle
-from attestation.certificate import pinnable_spki_sha256, spki_sha256
 from attestation.claims import Claims, ComponentKind
 from attestation.codec.labels import sha256
-from attestation.errors import AttestationError, NotAcceptable, NotGenuine, Reason, SealbidError, SealingError, Stale
-from attestation.identity import gateway_id_of
+from attestation.collateral.complete import AsSent, Completer
+from attestation.errors import (
+    AttestationError,
+    NotAcceptable,
+    NotGenuine,
+    Reason,
+    SealbidError,
+    SealingError,
+    Stale,
+)
 from attestation.identity import provider_id as provider_id_of
 from attestation.lease import Heartbeat, Lease, sign_heartbeat, sign_lease
-from attestation.registration import check_enrolment
+from attestation.registry.enrolment import Enrolment
 from attestation.registry.entries import Judge, platform_mac, verdict_entry
-from attestation.registry.gateways import SIGNING_USE, TLS_USE, LoggedGateway
+from attestation.registry.gateways import LoggedGateway
 from attestation.registry.journal import Journal
-from attestation.registry.judging import Judgement, finding_of, judge, read_challenge
+from attestation.registry.judging import REVOKED, Judgement, finding_of, judge_completed, read_challenge
 from attestation.registry.rates import Rates
-from attestation.registry.store import RegistryStore, Spent, StoredAdmission, StoredGateway, WantedComponent
+from attestation.registry.store import RegistryStore, Spent, StoredAdmission, WantedComponent
 from attestation.registry.values import Admitted, Refused, Registration, Verdict
 from attestation.tee.interface import Verifiers
 from attestation.tlog import entry as entries
@@ -70,7 +76,9 @@ class Registry:
         rates: Rates,
         clock: Callable[[], datetime],
         entropy: Callable[[int], bytes],
+        completer: Completer | None = None,
     ) -> None:
+        """`completer` is `AsSent` unless given: a bundle is judged with the collateral it brings."""
         self._store = store
         self._journal = Journal(log=log, store=store)
         self._keys = keys
@@ -80,6 +88,8 @@ class Registry:
         self._rates = rates
         self._clock = clock
         self._entropy = entropy
+        self._completer = completer or AsSent()
+        self._enrolment = Enrolment(store=store, journal=self._journal, rates=rates)
 
     @property
     def policy(self) -> AppraisalPolicy:
@@ -119,7 +129,7 @@ class Registry:
         now = self._clock()
         self._rates.take(provider, now)
         provider_id = provider_id_of(provider)
-        judgement = self._judged(registration, provider_id, now)
+        registration, judgement = self._judged(registration, provider_id, now)
         verified = judgement.verified
         if judgement.findings or verified is None:
             return self._refuse(provider, registration, judgement, now)
@@ -170,37 +180,13 @@ class Registry:
             NotGenuine: the certificate is not signed by its own key, or the enrolment by the gateway's, or it is for
                 another certificate; the TLS key is another gateway's (KEYSET_MISMATCH).
         """
-        tls_key = pinnable_spki_sha256(certificate_der)
-        check_enrolment(enrolment, signing_key, certificate_der)
-        gateway_id = gateway_id_of(signing_key)
-        enrolled = {gateway.gateway_id: gateway for gateway in self._store.gateways()}
-        known = enrolled.pop(gateway_id, None)
-        if any(spki_sha256(other.certificate_der) == tls_key for other in enrolled.values()):
-            # Certificates are public: workers would take the links of the one gateway for those of the other.
-            raise NotGenuine(Reason.KEYSET_MISMATCH, f"certificate key is {tls_key.hex()}, want no other gateway's")
-        if known is None or known.certificate_der != certificate_der:
-            now = self._clock()
-            self._rates.take(by, now)
-            added = [
-                entries.key_add(use=use, key=key, subject=gateway_id, by=by, at=now)
-                for use, key in ((SIGNING_USE, signing_key), (TLS_USE, tls_key))
-            ]
-            first = self._journal.write(added, now)
-            known = StoredGateway(
-                gateway_id=gateway_id,
-                signing_key=signing_key,
-                certificate_der=certificate_der,
-                key_index=first,
-                key_entry=added[0].encoded,
-                tls_index=first + 1,
-                tls_entry=added[1].encoded,
-            )
-            self._store.put_gateway(known)
-        return self._logged(known)
+        return self._enrolment.enrol(
+            signing_key=signing_key, certificate_der=certificate_der, enrolment=enrolment, by=by, now=self._clock()
+        )
 
     def gateways(self) -> Sequence[LoggedGateway]:
         """Every enrolled gateway, with proofs under the newest checkpoint."""
-        return [self._logged(gateway) for gateway in self._store.gateways()]
+        return self._enrolment.gateways()
 
     def record_access(self, *, by: str, action: str, target: str) -> None:
         """Logs that somebody reads what is not public; it is under a checkpoint before they get it."""
@@ -214,28 +200,28 @@ class Registry:
 
     # ---- a registration, step by step --------------------------------------------------------------------------------
 
-    def _judged(self, registration: Registration, provider_id: bytes, now: datetime) -> Judgement:
+    def _judged(self, registration: Registration, provider_id: bytes, now: datetime) -> tuple[Registration, Judgement]:
+        """The registration as it was judged, completed with collateral, and what came of it."""
         try:
             challenge = read_challenge(registration, provider_id)
             self._spend(challenge, now)
         except AttestationError as error:
-            return Judgement(verified=None, findings=(finding_of(error),))
-        judgement = judge(
-            registration, audience=self._journal.origin, policy=self._policy, verifiers=self._verifiers, now=now
+            return registration, Judgement(verified=None, findings=(finding_of(error),))
+        # Only now: whoever has no challenge of this registry has nothing asked of any vendor.
+        registration, judgement = judge_completed(
+            registration,
+            completer=self._completer,
+            audience=self._journal.origin,
+            policy=self._policy,
+            verifiers=self._verifiers,
+            now=now,
         )
         verified = judgement.verified
-        if verified is None or not self._store.is_revoked(
+        if verified is not None and self._store.is_revoked(
             worker_id=verified.keyset.worker_id, keyset_id=verified.keyset.keyset_id
         ):
-            return judgement
-        revoked = Finding(
-            field="worker",
-            got="revoked",
-            want="keys that were never revoked",
-            remedy="restart the worker, so that it makes new keys",
-            reason=Reason.REVOKED,
-        )
-        return replace(judgement, findings=(revoked, *judgement.findings))
+            judgement = replace(judgement, findings=(REVOKED, *judgement.findings))
+        return registration, judgement
 
     def _spend(self, challenge: Challenge, now: datetime) -> None:
         nonce = challenge.verifier_nonce
@@ -376,15 +362,4 @@ class Registry:
             verdict_proof=self._journal.proof(admission.verdict_index),
             certificate_der=admission.certificate_der,
             endpoint=admission.endpoint,
-        )
-
-    def _logged(self, gateway: StoredGateway) -> LoggedGateway:
-        return LoggedGateway(
-            gateway_id=gateway.gateway_id,
-            signing_key=gateway.signing_key,
-            certificate_der=gateway.certificate_der,
-            key_entry=gateway.key_entry,
-            key_proof=self._journal.proof(gateway.key_index),
-            tls_entry=gateway.tls_entry,
-            tls_proof=self._journal.proof(gateway.tls_index),
         )

@@ -9,7 +9,9 @@ import asyncio
 import hashlib
 import logging
 import os
+import random
 import resource
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from sealbid_wire.registry.v1 import registry_pb2, registry_pb2_grpc
 
 from attestation import logs
 from attestation.appraisal.policy import MAX_POLICY_BYTES, AppraisalPolicy, read_policy
+from attestation.collateral.complete import AsSent, Completer
+from attestation.collateral.config import CollateralMode, open_completer, open_source
+from attestation.collateral.source import CachedSource
 from attestation.errors import SealbidError, SettingsError
 from attestation.files import read_file
 from attestation.registry.rates import Rates
@@ -49,6 +54,7 @@ from attestation.verifiers import verifiers_for
 from attestation.wire.client import MAX_MESSAGE_BYTES
 
 PURGE_SECONDS: Final = 60.0
+RENEW_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 2.0
 MAX_CALLS: Final = 1024
 """Watch streams included; beyond it calls are refused, not queued."""
@@ -116,6 +122,7 @@ async def running(
         )
         if log.size() == 0:
             raise SettingsError("state_dir has an empty log, want one made by registry init")
+        source, completer = _collateral(settings, open_files)
         registry = Registry(
             store=store,
             log=log,
@@ -126,13 +133,44 @@ async def running(
             rates=Rates(per_minute=settings.rate.per_minute, burst=settings.rate.burst),
             clock=clock or _now,
             entropy=os.urandom,
+            completer=completer,
         )
         await asyncio.to_thread(registry.open, by="registry", accounts_sha256=_accounts_digest(accounts))
         if settings.metrics_listen is not None:
             open_files.callback(serve_metrics(settings.metrics_listen, metrics))
-        async with _listening(settings, registry, log, accounts, telemetry) as address:
+        async with _renewing(source), _listening(settings, registry, log, accounts, telemetry) as address:
             _announce(address, policy)
             yield RunningRegistry(address=address, registry=registry, log=log, telemetry=telemetry)
+
+
+def _collateral(settings: RegistrySettings, open_files: ExitStack) -> tuple[CachedSource | None, Completer]:
+    if settings.collateral.mode is CollateralMode.OFF:
+        return None, AsSent()
+    jitter = random.SystemRandom().random
+    source = open_source(settings.collateral, settings.collateral_folder, pause=time.sleep, jitter=jitter)
+    completer = open_completer(settings.collateral, source)
+    open_files.callback(completer.close)
+    return source, completer
+
+
+@asynccontextmanager
+async def _renewing(source: CachedSource | None) -> AsyncIterator[None]:
+    """Renews collateral before it runs out for as long as the block lasts, apart from all calls."""
+    renewing = None if source is None else asyncio.create_task(_renew(source))
+    try:
+        yield
+    finally:
+        if renewing is not None:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _renew(source: CachedSource) -> None:
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        missing = await asyncio.to_thread(source.refresh, _now())
+        if missing:
+            _LOG.warning("collateral has run out", extra={"count": missing})
 
 
 @asynccontextmanager

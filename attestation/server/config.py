@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from attestation.collateral.config import CollateralSettings
 from attestation.logs import LogLevel
 from attestation.settings import check_address
 
@@ -46,6 +47,7 @@ class RegistrySettings:
     tls: TLSFiles | None = None
     heartbeat_seconds: float = 2.0
     rate: Rate = field(default_factory=Rate)
+    collateral: CollateralSettings = field(default_factory=CollateralSettings)
     metrics_listen: str | None = None
     log_level: LogLevel = LogLevel.INFO
 
@@ -59,6 +61,11 @@ class RegistrySettings:
     def head(self) -> Path:
         """The file of the last signed head."""
         return self.head_file or self.state_dir / "signed-head"
+
+    @property
+    def collateral_folder(self) -> Path:
+        """The cache of collateral, unless `collateral.folder` says another."""
+        return self.state_dir / "collateral"
 
     @property
     def trust_file(self) -> Path:
