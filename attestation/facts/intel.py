@@ -108,6 +108,12 @@ TDX: Final = Vocabulary(
             remedy="send the guest's event log with the evidence",
             reason=Reason.EVENT_LOG_MISMATCH,
         ),
+        "app_compose": Fact(
+            type=str,
+            meaning='SHA-256 of the compose file, as a replayed dstack log says, or "absent"; worth what rtmr0..2 are',
+            remedy="start the compose file the policy lists, and send the dstack event log",
+            reason=Reason.MEASUREMENT_REFUSED,
+        ),
     },
     unproven=(_WHERE,),
 )

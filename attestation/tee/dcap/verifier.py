@@ -15,6 +15,7 @@ from attestation.bundle import Collateral, Evidence
 from attestation.claims import EvidenceClaims, Measurement, Scalar, TEEKind
 from attestation.errors import MalformedEvidence, Reason
 from attestation.tee.dcap.endorsements import INTEL_SGX_ROOT_CA
+from attestation.tee.dcap.event_logs import ReplayedLogs, replay_logs
 from attestation.tee.dcap.genuine import GenuineQuote, QuoteVerifier
 from attestation.tee.dcap.reports import EnclaveReport, TDReport
 
@@ -35,7 +36,7 @@ class TDXVerifier:
         _check_format(evidence, TEEKind.TDX, TDX_FORMAT)
         genuine = self._quotes.verify(evidence.data, TEEKind.TDX, collateral, now=now)
         assert isinstance(genuine.report, TDReport)
-        return tdx_claims(genuine, genuine.report, now)
+        return tdx_claims(genuine, genuine.report, replay_logs(collateral, genuine.report.rtmrs), now)
 
 
 class SGXVerifier:
@@ -52,7 +53,7 @@ class SGXVerifier:
         return sgx_claims(genuine, genuine.report, now)
 
 
-def tdx_claims(genuine: GenuineQuote, report: TDReport, now: datetime) -> EvidenceClaims:
+def tdx_claims(genuine: GenuineQuote, report: TDReport, logs: ReplayedLogs, now: datetime) -> EvidenceClaims:
     """The claims of a TDX quote."""
     registers = {
         "mrtd": report.mrtd,
@@ -69,7 +70,8 @@ def tdx_claims(genuine: GenuineQuote, report: TDReport, now: datetime) -> Eviden
         "migratable": report.migratable,
         "other_attributes": report.other_attributes.to_bytes(8, "little").hex(),
         "xfam": report.xfam.hex(),
-        "event_log": "absent",
+        "event_log": "replayed" if logs.replayed else "absent",
+        "app_compose": logs.app_compose.hex() if logs.app_compose else "absent",
     }
     measurements = tuple(
         Measurement(register=name, algorithm="sha384", digest=value) for name, value in registers.items()
