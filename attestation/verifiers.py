@@ -12,6 +12,7 @@ from attestation.tee.dcap.verifier import SGXVerifier, TDXVerifier
 from attestation.tee.interface import Verifier, Verifiers
 from attestation.tee.nvidia.verifier import NVIDIASwitchVerifier, NVIDIAVerifier
 from attestation.tee.snp.verifier import SNPVerifier
+from attestation.tee.tpm.verifier import TPMVerifier
 
 
 def verifiers_for(profile: Profile) -> Verifiers:
@@ -23,6 +24,7 @@ def verifiers_for(profile: Profile) -> Verifiers:
         TEEKind.TDX: TDXVerifier(),
         TEEKind.SGX: SGXVerifier(),
         TEEKind.SNP: SNPVerifier(),
+        TEEKind.TPM: TPMVerifier(),
         TEEKind.NVIDIA_GPU: NVIDIAVerifier(),
         TEEKind.NVIDIA_SWITCH: NVIDIASwitchVerifier(),
     }
