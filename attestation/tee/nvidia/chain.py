@@ -106,7 +106,7 @@ class DeviceChain:
 
     @classmethod
     def read(cls, pem: bytes) -> "DeviceChain":
-        """Exactly five certificates in PEM, leaf first, the leaf on P-384. Raises `MalformedEvidence`."""
+        """Exactly five certificates in PEM, leaf first. Raises `MalformedEvidence`."""
         certificates = read_pem_chain(pem, "nvidia")
         if len(certificates) != CHAIN_LENGTH:
             message = f"nvidia chain is {len(certificates)} long, want {CHAIN_LENGTH}"
