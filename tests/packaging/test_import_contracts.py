@@ -25,6 +25,7 @@ PLANTS = [
     ("core", "attestation/claims.py", "def later():\n    import attestation.logs"),
     ("core", "attestation/tlog/merkle.py", "import sealbid_wire"),
     ("core", "proto/sealbid_oip/errors.py", "import grpc"),
+    ("one-tee", "attestation/tee/snp/report.py", "import attestation.tee.tpm"),
     ("enclave-trusted-base", "enclave/__init__.py", "import pydantic"),
 ]
 
