@@ -83,13 +83,15 @@ _WORDINGS: Final[tuple[tuple[str, Style], ...]] = (
 )
 
 
-def read_capture(meta: bytes) -> Capture:
-    """The capture a `meta.json` describes.
+def read_capture(meta: bytes) -> Capture | None:
+    """The capture a `meta.json` describes; None where it describes something else, such as a single quote.
 
     Raises:
         MalformedEvidence: no such JSON (MALFORMED), or a style of another wording (UNSUPPORTED).
     """
     found = JSONObject(read_json(meta, "capture", MAX_META_BYTES), "capture")
+    if "binding" not in found:
+        return None
     wording = found.text("binding", _TEXT)
     style = next((style for start, style in _WORDINGS if wording.startswith(start)), None)
     if style is None:

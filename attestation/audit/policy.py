@@ -117,7 +117,8 @@ def _rules_of_kind(policy: AppraisalPolicy, kind: TEEKind) -> Iterator[Rule]:
         meaning = "the register that measures the worker's code" if measured else ""
         yield Rule(name=f"workload.{kind.value}.{register}", condition=reference, meaning=meaning)
     for name, reference in policy.facts.get(kind, {}).items():
-        meaning = VOCABULARIES[kind].facts[name].meaning
+        fact = VOCABULARIES[kind].facts.get(name)  # a device's registers stand among its facts, and have none
+        meaning = fact.meaning if fact else "a measured register"
         yield Rule(name=f"facts.{kind.value}.{name}", condition=reference, meaning=meaning)
 
 

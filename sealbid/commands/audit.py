@@ -7,19 +7,22 @@ from pathlib import Path
 
 import click
 
+from sealbid.commands.audit_evidence import evidence
+from sealbid.commands.audit_policy import policy
 from sealbid.commands.output import json_option, print_json
 from sealbid.commands.ownership import check_ownership
 
 
 @click.group(
-    short_help="Check receipts, trusting no one.",
+    short_help="Check receipts and evidence, trusting no one.",
     epilog="""\b
-Example:
+Examples:
   sealbid audit receipt receipt.json --trust trust.toml
+  sealbid audit evidence capture/ --policy policy.toml
 """,
 )
 def audit() -> None:
-    """Verify receipts offline. Exits 0 accepted, 10 rejected, 20 undecided, 30 malformed."""
+    """Verify receipts and evidence offline. Exits 0 accepted, 10 rejected, 20 undecided, 30 malformed."""
 
 
 @audit.command(
@@ -49,3 +52,7 @@ def receipt(file: Path, trust: Path, as_json: bool) -> None:
     else:
         click.echo("\n".join(verdict.lines()))
     sys.exit(verdict.exit)
+
+
+audit.add_command(evidence)
+audit.add_command(policy)
