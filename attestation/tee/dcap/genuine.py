@@ -40,7 +40,7 @@ from attestation.tee.dcap.pck import Platform, read_platform
 from attestation.tee.dcap.quote import Quote, read_quote
 from attestation.tee.dcap.reports import EnclaveReport, TDReport, read_enclave_report, read_td_report
 from attestation.tee.dcap.second_opinion import SecondOpinion
-from attestation.tee.dcap.tcb import Standing, check_quoting_enclave, standing
+from attestation.tee.dcap.tcb import Standing, check_quoting_enclave, standing, worse
 from attestation.tee.remembered import Remembered
 
 MAX_OFFERED: Final = 8
@@ -93,16 +93,9 @@ class QuoteVerifier:
         endorsements.check_time(now)
         check_quoting_enclave(enclave, statements.qe_identity)  # i
         report = read_td_report(quote.body) if kind is TEEKind.TDX else read_enclave_report(quote.body)
-        stands = standing(  # j
-            statements.tcb_info,
-            statements.qe_identity,
-            cpu_svn=platform.cpu_svn,
-            pce_svn=platform.pce_svn,
-            qe_svn=enclave.isv_svn,
-            report=report if isinstance(report, TDReport) else None,
-        )
+        launch, stands = _stand(report, enclave, platform, statements)  # j
         if _fit_for_second_opinion(report, stands):
-            opinion.check(quote, platform, stands, now)  # k
+            opinion.check(quote, platform, launch, now)  # k
         return GenuineQuote(
             quote=quote,
             report=report,
@@ -166,6 +159,24 @@ def check_chain_unrevoked(chain: VerifiedChain, endorsements: Endorsements) -> N
         raise CollateralUnavailable(Reason.COLLATERAL_UNAVAILABLE, message)
     check_unrevoked(issuer, endorsements.root_crl, root, "pck ca")
     check_unrevoked(leaf, endorsements.pck_crl, issuer, "pck")
+
+
+def _stand(
+    report: TDReport | EnclaveReport, enclave: EnclaveReport, platform: Platform, statements: Statements
+) -> tuple[Standing, Standing]:
+    """Where the platform stood when the guest was launched, and the worse of that and of now."""
+    judge = partial(
+        standing,
+        statements.tcb_info,
+        statements.qe_identity,
+        cpu_svn=platform.cpu_svn,
+        pce_svn=platform.pce_svn,
+        qe_svn=enclave.isv_svn,
+    )
+    if isinstance(report, EnclaveReport):
+        return (sgx := judge(report=None)), sgx
+    launch = judge(report=report)
+    return launch, worse(launch, judge(report=report.current)) if report.later else launch
 
 
 def _fit_for_second_opinion(report: TDReport | EnclaveReport, stands: Standing) -> bool:

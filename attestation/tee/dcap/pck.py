@@ -57,7 +57,7 @@ def read_platform(pck_pem: bytes) -> Platform:
     except ValueError:
         raise _refused(Reason.MALFORMED, "no such extension", "intel's sgx extension") from None
     if sgx_type is None:
-        raise _refused(Reason.UNSUPPORTED, f"of sgx type {extension.sgx_type}", f"one of {tuple(SGX_TYPES)}")
+        raise _refused(Reason.UNSUPPORTED, f"sgx type {extension.sgx_type}", f"one of {tuple(SGX_TYPES)}")
     if len(ppid) != _ID_BYTES or len(instance) not in {0, _ID_BYTES}:
         raise _refused(Reason.MALFORMED, "an identity of another size", f"{_ID_BYTES} bytes")
     several = sgx_type != SGX_TYPES[0]

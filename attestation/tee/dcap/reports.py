@@ -14,7 +14,7 @@
 Little-endian. Source: Intel TDX DCAP Quote Generation Library and Intel SDM volume 3D, 38.15. Verifies nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from attestation.tee.reader import Reader
@@ -32,7 +32,7 @@ _SGX_DEBUG: Final = 1 << 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TDReport:
-    """What the TDX module reports of one trust domain; `tee_tcb_svn_2` and `mrservicetd` are zero in format 1.0."""
+    """What the TDX module reports of one trust domain; without `later` (format 1.5) the last two are zero."""
 
     tee_tcb_svn: bytes
     mrseam: bytes
@@ -46,6 +46,7 @@ class TDReport:
     mrownerconfig: bytes
     rtmrs: tuple[bytes, bytes, bytes, bytes]
     report_data: bytes
+    later: bool
     tee_tcb_svn_2: bytes
     mrservicetd: bytes
 
@@ -78,6 +79,11 @@ class TDReport:
     def reserved_attributes(self) -> int:
         """The TDATTRIBUTES bits whose meaning is not public; PKS, KL and PERFMON are known."""
         return self.attributes & ~_TD_KNOWN
+
+    @property
+    def current(self) -> "TDReport":
+        """The report as if the domain had been launched by the TDX module that runs now; itself in format 1.0."""
+        return replace(self, tee_tcb_svn=self.tee_tcb_svn_2) if self.later else self
 
     @property
     def module_version(self) -> int:
@@ -137,7 +143,7 @@ def read_td_report(body: bytes) -> TDReport:
     fields["tee_tcb_svn_2"] = reader.take(16, "tee_tcb_svn_2") if later else bytes(16)
     fields["mrservicetd"] = reader.take(48, "mrservicetd") if later else bytes(48)
     reader.end()
-    return TDReport(rtmrs=rtmrs, **fields)
+    return TDReport(rtmrs=rtmrs, later=later, **fields)
 
 
 def read_enclave_report(body: bytes) -> EnclaveReport:

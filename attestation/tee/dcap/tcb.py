@@ -3,8 +3,9 @@
 
 A platform's level is the first, highest first, of which no component exceeds the platform's: the 16 SVNs and the PCE
 SVN of its PCK certificate and, for TDX, the SVNs its report gives (from index 2 on where index 1 names a version of the
-module: index 0 is then judged by the levels of that module). The worst of platform, module and quoting enclave is the
-status.
+module: index 0 is then judged by the levels of that module). Module and quoting enclave can only make the platform's
+status worse: out of date, or revoked. A report of format 1.5 names two TCBs, that of the launch and that of now; both
+are judged.
 
 Source: Intel PCS API v4, "Get TCB Info" and "Get Quoting Enclave Identity"; the matching is described there under TCB
 info. Signatures and dates are checked in `attestation.tee.dcap.endorsements`.
@@ -28,6 +29,9 @@ _COMPONENTS: Final = 16
 _U16: Final = 0xFFFF
 _U32: Final = 0xFFFFFFFF
 _STATEMENT: Final = {TEEKind.TDX: "TDX", TEEKind.SGX: "SGX"}
+_PART_STATUSES: Final = frozenset({TCBStatus.UP_TO_DATE, TCBStatus.OUT_OF_DATE, TCBStatus.REVOKED})
+"""What Intel states of modules and quoting enclaves, which have no configuration."""
+
 _ENCLAVE: Final = {TEEKind.TDX: ("TD_QE", (2, 3)), TEEKind.SGX: ("QE", (2,))}
 _BY_SEVERITY: Final = (
     TCBStatus.UP_TO_DATE,
@@ -166,7 +170,7 @@ def check_quoting_enclave(report: EnclaveReport, identity: QEIdentity) -> None:
 def standing(
     info: TCBInfo, identity: QEIdentity, *, cpu_svn: bytes, pce_svn: int, qe_svn: int, report: TDReport | None
 ) -> Standing:
-    """Where a platform with these SVNs stands; `report` is the TDX report, None for SGX.
+    """Where a platform with these SVNs stands; `report` is the TDX report, None for SGX; its launch TCB is judged.
 
     Raises `NotGenuine` (TCB_MISMATCH) if the TDX module is not one that Intel signed.
     """
@@ -178,10 +182,33 @@ def standing(
     parts = [level for level in (platform, module, enclave) if level is not None]
     return Standing(
         known=True,
-        status=max((level.status for level in parts), key=_BY_SEVERITY.index),
+        status=_converge([level.status for level in parts]),
         advisories=tuple(dict.fromkeys(advisory for level in parts for advisory in level.advisories)),
         date=platform.date,
     )
+
+
+def worse(one: Standing, other: Standing) -> Standing:
+    """What is known of both, and the worse of each."""
+    if one.date is None or other.date is None:
+        return UNKNOWN
+    return Standing(
+        known=True,
+        status=max(one.status, other.status, key=_BY_SEVERITY.index),
+        advisories=tuple(dict.fromkeys((*one.advisories, *other.advisories))),
+        date=min(one.date, other.date),
+    )
+
+
+def _converge(statuses: Sequence[TCBStatus]) -> TCBStatus:
+    """The status of a platform, the first, with its module and quoting enclave."""
+    platform, *parts = statuses
+    if TCBStatus.REVOKED in statuses:
+        return TCBStatus.REVOKED
+    if TCBStatus.OUT_OF_DATE in parts:
+        configured = platform in {TCBStatus.UP_TO_DATE, TCBStatus.SW_HARDENING_NEEDED, TCBStatus.OUT_OF_DATE}
+        return TCBStatus.OUT_OF_DATE if configured else TCBStatus.OUT_OF_DATE_CONFIGURATION_NEEDED
+    return platform
 
 
 def _reached(level: Level, cpu_svn: bytes, pce_svn: int, report: TDReport | None) -> bool:
@@ -223,6 +250,9 @@ def _platform_level(item: JSONObject, *, tdx: bool) -> Level:
 
 def _svn_levels(items: Sequence[JSONObject]) -> tuple[Level, ...]:
     levels = [_level(item, svns=(item.object("tcb").integer("isvsvn", _U16),)) for item in items]
+    if any(level.status not in _PART_STATUSES for level in levels):
+        message = "tcb status of a module or quoting enclave is another, want up to date, out of date or revoked"
+        raise MalformedEvidence(Reason.UNSUPPORTED, message)
     return _sorted(levels)
 
 
