@@ -11,9 +11,17 @@ from attestation.tee.nvidia.chain import DEVICE_ROOTS, DeviceChain
 from attestation.tee.nvidia.report import GPUReport, SwitchReport
 from tests.support.vectors import vector_files, vectors
 
-GPUS = ("550.90.07_96009F0001_c438e7e714", "570.124.06_9600CF0002_4a7a8d6276", "570.124.06_9600CF0002_9bf9963c3b",
-        "570.124.06_9600CF0002_eda6fae83f", "570.86.10_9600AF0001_688167a83c", "590.12_9600A50001_2b0831e3fe",
-        "590.12_9600A50001_42b1775a6e", "590.48.01_9700D90035_6cea198ce5", "590.48.01_9700D90035_bfd0a905a2")  # fmt: skip
+GPUS = (
+    "550.90.07_96009F0001_c438e7e714",
+    "570.124.06_9600CF0002_4a7a8d6276",
+    "570.124.06_9600CF0002_9bf9963c3b",
+    "570.124.06_9600CF0002_eda6fae83f",
+    "570.86.10_9600AF0001_688167a83c",
+    "590.12_9600A50001_2b0831e3fe",
+    "590.12_9600A50001_42b1775a6e",
+    "590.48.01_9700D90035_6cea198ce5",
+    "590.48.01_9700D90035_bfd0a905a2",
+)
 SWITCHES = ("LS10_9610550001_352fc991e8", "LS10_96106D0001_7c00518384")
 
 
