@@ -11,7 +11,8 @@
 
 Nothing here blocks, reads a database or uses an asymmetric key: book, leases, sessions and quotas are memory kept fresh
 by subscriptions. Failover happens before the caller has seen the first byte, inside the deadline and under the same
-sealed limits; every attempt has an award of its own, and only the answering one is charged.
+sealed limits; every attempt has an award of its own, and only the answering one is charged. An attempt is handed to
+the journal before its call leaves: whatever ends this process, its request ends in a receipt.
 """
 
 import asyncio

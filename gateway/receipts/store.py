@@ -103,7 +103,10 @@ class SQLJournalStore:
             memos = select(col(ReturnedMemoRow.request_id), func.min(ReturnedMemoRow.arrived))
             others = memos.where(col(ReturnedMemoRow.instance) != self._instance)
             arrived = dict(session.exec(others.group_by(col(ReturnedMemoRow.request_id))).all())
-            here = exists().where(col(WorkerHalfRow.dispatch_sha256) == col(BegunRow.dispatch_sha256))
+            here = exists().where(
+                col(WorkerHalfRow.dispatch_sha256) == col(BegunRow.dispatch_sha256),
+                col(WorkerHalfRow.worker_id) == col(BegunRow.worker_id),
+            )
             begun = select(col(BegunRow.request_id), col(BegunRow.worker_id), here)
             rows = session.exec(begun.where(col(BegunRow.instance) != self._instance)).all()
         newest = {request_id: (worker_id, bool(answered)) for request_id, worker_id, answered in rows}
@@ -165,7 +168,10 @@ class SQLJournalStore:
         begun = session.get(BegunRow, request_id)
         if begun is not None:
             # A half may be here without its memo: it had come on the link its call went by.
-            halves = select(col(WorkerHalfRow.half)).where(col(WorkerHalfRow.dispatch_sha256) == begun.dispatch_sha256)
+            halves = select(col(WorkerHalfRow.half)).where(
+                col(WorkerHalfRow.dispatch_sha256) == begun.dispatch_sha256,
+                col(WorkerHalfRow.worker_id) == begun.worker_id,
+            )
             memo = self._memos.open(begun.memo, begun.dispatch_sha256)
             known.append(Recovered(memo=memo, half=session.exec(halves).first()))
         return [recover(known, now=now)] if known else []

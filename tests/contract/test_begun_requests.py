@@ -141,6 +141,21 @@ async def test_a_half_that_had_come_is_found_without_its_memo(tmp_path: Path) ->
         assert second.sequence() == [1]
 
 
+async def test_another_workers_half_is_no_answer(tmp_path: Path) -> None:
+    """A worker that signs a half over another's dispatch settles nothing and is paid nothing."""
+    request = a_request(WORKER)
+    async with gateway(tmp_path) as first:
+        await begin(first, request)
+    async with gateway(tmp_path) as second:
+        second.journal.greeted(WORKER.attested.worker_id)
+        second.journal.halves(OTHER.arrival([OTHER.half(request.attempts[0])]))
+        await later(second, 11)
+        file = receipt_of(second, request).file
+        assert file is not None
+        assert file.worker is None
+        assert second.booked() == []
+
+
 async def test_the_half_of_an_attempt_given_up_settles_nothing(tmp_path: Path) -> None:
     """The first worker's half comes back, the newest attempt's does not: both are named, neither is charged."""
     request = a_request(WORKER, OTHER)

@@ -141,6 +141,33 @@ async def test_what_a_killed_gateway_handed_over_becomes_durable(state_dir: Path
         assert life.charged() == (250, 250)
 
 
+_BEGINNER = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.support.journal_process import Life
+
+async def main() -> None:
+    life = Life(Path(sys.argv[1]))
+    await life.journal.start()
+    for number in range(100):
+        life.begin(number)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_an_attempt_begun_outlives_its_gateway_at_once(state_dir: Path) -> None:
+    """Killed before its loop turned again: every attempt is on disk, for it was in the pipe when `begin` returned."""
+    victim = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _BEGINNER, str(state_dir), env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    assert await victim.wait() == -signal.SIGKILL
+    async with living(state_dir) as life:
+        assert life.begun() == {number.to_bytes(16, "big") for number in range(100)}
+        assert life.sequence() == []
+
+
 async def test_signals_for_the_gateway_do_not_end_its_writer(state_dir: Path) -> None:
     """The writer ends with its gateway's pipe, not with a terminal's or a supervisor's signal; it leaves no core."""
     async with living(state_dir) as life:

@@ -5,11 +5,13 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from attestation.sealing.halves import worker_half_digest
 from gateway.receipts.archive import DATABASE
 from gateway.receipts.journal import Journal
 from gateway.receipts.process import WriterProcess, launcher
+from gateway.receipts.work import Begun
 from tests.support.journal import Counts, SigningWorker, outcome
 
 WORKER = SigningWorker("one")
@@ -55,6 +57,22 @@ class Life:
             self.journal.halves(WORKER.arrival(halves[start : start + 16]))
         return set(map(worker_half_digest, halves))
 
+    def begin(self, number: int) -> None:
+        """An attempt of the request of this number, about to leave."""
+        attempt = WORKER.attempt()
+        self.journal.begin(
+            Begun(
+                request_id=number.to_bytes(16, "big"),
+                worker_id=attempt.worker_id,
+                dispatch_sha256=attempt.dispatch_sha256,
+                memo=bytes(2048),
+            )
+        )
+
+    def begun(self) -> set[bytes]:
+        """Requests on disk as begun and not recorded."""
+        return {request_id for (request_id,) in self._rows("SELECT request_id FROM begun")}
+
     async def until(self, holds: Callable[[], object]) -> None:
         """Waits, commit by commit, until `holds()` is true."""
         while True:
@@ -76,7 +94,7 @@ class Life:
         """What providers are not paid for want of signatures."""
         return sum(amount for (amount,) in self._rows("SELECT balance_nanos FROM ledger_account WHERE kind='suspense'"))
 
-    def _rows(self, query: str) -> list[tuple[int, ...]]:
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
         database = sqlite3.connect(self.path)
         try:
             return database.execute(query).fetchall()

@@ -2,6 +2,7 @@
 """The gateway's end of the worker link over real sockets, whoever dialled: calls, streams, sessions, halves, end."""
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import AsyncIterator
 
@@ -14,11 +15,13 @@ from attestation.rpc.pinning import WORKER_NAME, TLSIdentity, channel_credential
 from attestation.sealing.dispatch import Dispatch
 from attestation.sealing.halves import WorkerStatus, worker_half_digest
 from attestation.sealing.header import Method
+from gateway.dispatch import link as link_module
 from gateway.dispatch import worker_client
 from gateway.dispatch.exchange import MAX_BACKLOG_BYTES
 from gateway.dispatch.interface import DispatchEvent
 from gateway.errors import WorkerFailed
 from gateway.receipts.arrival import verify_arrival
+from gateway.request import Attempt
 from tests.support.dispatch import ENGINE, SECONDS, Gateway
 from tests.support.scripted import DIRECTIONS, Pair, ScriptedWorker, Taken
 
@@ -162,6 +165,40 @@ async def test_halves_reach_the_journal_and_confirmations_the_worker(pair: Pair)
     pair.gateway.pool.halves_kept({pair.attested.worker_id: [digest], bytes(32): [digest]})
     async with asyncio.timeout(SECONDS):
         assert await pair.worker.kept.get() == digest
+
+
+async def test_the_memo_is_asked_for_before_anything_of_the_call_is_queued(pair: Pair) -> None:
+    """Whoever makes the memo hears of the attempt while nothing of it can have left."""
+    order = pair.gateway.order(pair.attested, b"question")
+    seen: list[tuple[int, int]] = []
+
+    def memo(attempt: Attempt) -> bytes:
+        link = pair.gateway.pool._links[attempt.worker_id]
+        seen.append((len(link.exchanges()), link._queued))
+        return b"memo"
+
+    exchange = pair.gateway.pool.begin(dataclasses.replace(order, memo=memo), pair.gateway.now)
+    assert seen == [(0, 0)]
+    await exchange.answer()
+
+
+async def test_nothing_begins_towards_a_worker_that_does_not_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal comes before the memo is asked for: what never left was never begun."""
+    monkeypatch.setattr(link_module, "MAX_QUEUED_BYTES", -1)
+
+    def memo(attempt: Attempt) -> bytes:
+        raise AssertionError("an attempt begins")
+
+    with pytest.raises(WorkerFailed) as refused:
+        pair.gateway.pool.begin(
+            dataclasses.replace(pair.gateway.order(pair.attested, b"question"), memo=memo), pair.gateway.now
+        )
+    assert refused.value.reason is Reason.WORKER_OVERLOADED
+
+
+async def test_a_greeted_worker_is_told_of_once_for_each_link(pair: Pair) -> None:
+    """The journal hears that a worker is here, to wait for its halves no longer than it takes."""
+    assert pair.gateway.linked == [pair.attested.worker_id]
 
 
 async def test_a_draining_worker_finishes_and_takes_no_more(pair: Pair) -> None:
