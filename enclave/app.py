@@ -22,6 +22,7 @@ from typing import Final
 import uvloop
 
 from attestation import logs
+from attestation.binding import Profile
 from attestation.claims import ComponentID, ComponentKind
 from attestation.errors import SettingsError
 from attestation.files import read_file, read_token
@@ -29,8 +30,9 @@ from attestation.identity import provider_id
 from attestation.signals import until_told
 from attestation.trust import MAX_TRUST_BYTES, TrustRoot, read_trust
 from attestation.wire.client import RegistryClient
-from enclave.attesters.detect import AttesterChoice, choose_attester, detect
+from enclave.attesters.detect import AttesterChoice, choose_attester, inspect
 from enclave.attesters.interface import Attester, Duty
+from enclave.attesters.local import local_attesters
 from enclave.batching.threads import EngineThreads
 from enclave.chores import Chores
 from enclave.config import Simulated, WorkerSettings, config_sha256
@@ -122,7 +124,7 @@ async def running(
     """A worker for as long as the block lasts; for `serve`, and for tests and demos inside one process."""
     now = clock or _now
     trust = _trust(settings)
-    attester = _attester(settings)
+    attester = configured_attester(settings, trust.profile)
     if attester.profile is not trust.profile:
         raise SettingsError(f"attester is {attester.profile.value}, want {trust.profile.value} as the trust root says")
     metrics = Metrics(profile=trust.profile)
@@ -313,14 +315,16 @@ def _duty(settings: WorkerSettings, trust: TrustRoot, models: Mapping[str, Serve
     )
 
 
-def _attester(settings: WorkerSettings) -> Attester:
+def configured_attester(settings: WorkerSettings, profile: Profile, *, root: Path = Path("/")) -> Attester:
+    """The attester the settings ask for, on the machine below `root`. Raises `SettingsError`."""
+
     def simulated() -> Attester:
         if settings.attester.simulated is None:
             raise SettingsError("attester.simulated is missing, want a table for the SIMULATED machine")
         return _simulated(settings.attester.simulated)
 
-    found = detect() if settings.attester.kind is AttesterChoice.AUTO else ()
-    return choose_attester(settings.attester.kind, found=found, simulated=simulated)
+    makers = {**local_attesters(profile, root=root), AttesterChoice.SIMULATED: simulated}
+    return choose_attester(settings.attester.kind, signs=inspect(root), makers=makers)
 
 
 def _simulated(machine: Simulated) -> Attester:

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of `Attester`: what it makes verifies, carries the binding, and says what it is."""
 
-from pathlib import Path
-
 import pytest
 
 from attestation.appraisal.appraise import appraise
 from attestation.binding import KeyBinding, Profile
 from attestation.claims import ComponentID, ComponentKind, TEEKind
-from attestation.errors import SettingsError
 from attestation.verify import verify_bundle
-from enclave.attesters.detect import AttesterChoice, choose_attester, detect
 from enclave.attesters.interface import Attester
 from enclave.attesters.simulated import SimulatedAttester
 from tests.support.worlds import ORIGIN, SIMULATED, Machine, development_policy, world
@@ -45,20 +41,3 @@ def test_evidence_is_bound_to_one_challenge(attester: Attester) -> None:
     bundles = [machine.bundle(here.challenge(), here.clock.now) for _ in range(2)]
     assert bundles[0].evidence != bundles[1].evidence
     assert bundles[0].keyset == bundles[1].keyset
-
-
-def test_devices_are_found_by_their_files(tmp_path: Path) -> None:
-    """Detection lists the kinds whose device files exist and nothing else."""
-    assert detect(tmp_path) == ()
-    (tmp_path / "dev").mkdir()
-    for name in ("tdx_guest", "nvidiactl", "sda"):
-        (tmp_path / "dev" / name).touch()
-    assert detect(tmp_path) == (TEEKind.TDX, TEEKind.NVIDIA_GPU)
-
-
-def test_simulated_is_never_chosen_by_itself(attester: Attester) -> None:
-    """`auto` without a supported device is a settings error; SIMULATED must be asked for by name."""
-    assert choose_attester(AttesterChoice.SIMULATED, found=(), simulated=lambda: attester) is attester
-    for found in ((), (TEEKind.TDX,)):
-        with pytest.raises(SettingsError):
-            choose_attester(AttesterChoice.AUTO, found=found, simulated=lambda: attester)
