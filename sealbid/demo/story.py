@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's six scenes, in order; each ends in a promise that held or in an error that says which did not."""
+"""The demo's seven scenes, in order; each ends in a promise that held or in an error that says which did not."""
 
 import asyncio
 import contextlib
@@ -21,6 +21,7 @@ from sealbid.demo.caller import Answered, Caller
 from sealbid.demo.deployment import Deployment, ModelPlan, Plan, WorkerPlan
 from sealbid.demo.observer import account, offer_owners, receipt, verdicts
 from sealbid.demo.readiness import until_ready, until_serving
+from sealbid.demo.recorded import show_recorded
 from sealbid.demo.report import SIMULATED, Row, demo_console, show_refusal, show_requests
 
 MODEL: Final = "magika"
@@ -61,6 +62,7 @@ def run(*, output_dir: Path, json_output: bool) -> int:
     with contextlib.ExitStack() as stack:
         stack.callback(deployment.processes.stop_all)
         rows = asyncio.run(_play(deployment, repository, console))
+    show_recorded(repository, console)  # scene 7
     if json_output:
         sys.stdout.write(json.dumps([_row_json(row) for row in rows], indent=1) + "\n")
     shutil.copyfile(deployment.trust_file, output_dir / "trust.toml")
