@@ -8,6 +8,7 @@ genuine, whatever its settings say and however its policy file is named.
 
 from attestation.binding import Profile
 from attestation.claims import TEEKind
+from attestation.tee.azure_hcl.verifier import AzureHCLVerifier
 from attestation.tee.dcap.verifier import SGXVerifier, TDXVerifier
 from attestation.tee.interface import Verifier, Verifiers
 from attestation.tee.nvidia.verifier import NVIDIASwitchVerifier, NVIDIAVerifier
@@ -24,6 +25,7 @@ def verifiers_for(profile: Profile) -> Verifiers:
         TEEKind.TDX: TDXVerifier(),
         TEEKind.SGX: SGXVerifier(),
         TEEKind.SNP: SNPVerifier(),
+        TEEKind.AZURE_HCL: AzureHCLVerifier(),
         TEEKind.TPM: TPMVerifier(),
         TEEKind.NVIDIA_GPU: NVIDIAVerifier(),
         TEEKind.NVIDIA_SWITCH: NVIDIASwitchVerifier(),

@@ -215,4 +215,8 @@ _FIRMWARE: Final = {
 SNP: Final = Vocabulary(
     registers=("launch", "host_data", "id_key", "author_key", "family_id", "image_id"),
     facts={**_ENDORSED, **_GUEST, **_PLATFORM, **_FIRMWARE},
+    unproven=(
+        "where the machine stands: whoever can reach its memory bus can forge reports (Battering RAM, TEE.fail)",
+        "whether AMD revoked this chip's key alone: its lists name intermediates, as every key has serial number 0",
+    ),
 )

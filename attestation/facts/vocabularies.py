@@ -7,10 +7,11 @@ from typing import Final
 
 from attestation.claims import TEEKind
 from attestation.facts.amd import SNP
+from attestation.facts.azure import AZURE_HCL
 from attestation.facts.fact import Vocabulary
 from attestation.facts.intel import SGX, TDX
 from attestation.facts.nvidia import GPU, SWITCH
-from attestation.facts.tpm import AZURE_HCL, TPM
+from attestation.facts.tpm import TPM
 
 VOCABULARIES: Final[Mapping[TEEKind, Vocabulary]] = MappingProxyType(
     {

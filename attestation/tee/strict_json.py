@@ -47,6 +47,13 @@ class JSONObject:
             raise malformed(f"{self._name}.{key}", "not such an integer", f"an integer 0..{most}")
         return value
 
+    def boolean(self, key: str) -> bool:
+        """The boolean at `key`."""
+        value = self._items.get(key)
+        if not isinstance(value, bool):
+            raise malformed(f"{self._name}.{key}", "not a boolean", "true or false")
+        return value
+
     def octets(self, key: str, least: int, most: int) -> bytes:
         """The bytes that the hexadecimal text at `key` spells, `least`..`most` of them."""
         text = self.text(key, 2 * most)
