@@ -21,11 +21,12 @@ def verifiers_for(profile: Profile) -> Verifiers:
 
     Each keeps bounded caches of chains and manifests it verified, so a process makes them once.
     """
+    tdx, snp = TDXVerifier(), SNPVerifier()
     real: dict[TEEKind, Verifier] = {
-        TEEKind.TDX: TDXVerifier(),
+        TEEKind.TDX: tdx,
         TEEKind.SGX: SGXVerifier(),
-        TEEKind.SNP: SNPVerifier(),
-        TEEKind.AZURE_HCL: AzureHCLVerifier(),
+        TEEKind.SNP: snp,
+        TEEKind.AZURE_HCL: AzureHCLVerifier(snp=snp, tdx=tdx),
         TEEKind.TPM: TPMVerifier(),
         TEEKind.NVIDIA_GPU: NVIDIAVerifier(),
         TEEKind.NVIDIA_SWITCH: NVIDIASwitchVerifier(),

@@ -2,6 +2,7 @@
 """Recorded SEV-SNP reports of Milan, Genoa and Turin, with the certificates of their keys."""
 
 import warnings
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -137,3 +138,34 @@ def test_each_pinned_root_is_amd_s() -> None:
         "Genoa",
         "Turin",
     }
+
+
+def test_no_flipped_byte_of_a_real_report_is_accepted() -> None:
+    """Every byte of a recorded Turin report and of its VCEK, serial number 0 and all: none is free."""
+    report, collateral = recorded("v5_85da705e19")
+    leaf, authority = collateral[-1], collateral[:-1]
+    accepted = [
+        f"report {at:#x}"
+        for at, data in flipped(report.data)
+        if accepts(Evidence(kind=TEEKind.SNP, format=EVIDENCE_FORMAT, data=data), collateral)
+    ]
+    accepted += [
+        f"vcek {at:#x}"
+        for at, data in flipped(leaf.data)
+        if accepts(report, [*authority, Collateral(kind=leaf.kind, data=data)])
+    ]
+    assert accepted == []
+
+
+def flipped(data: bytes) -> Iterator[tuple[int, bytes]]:
+    for at, byte in enumerate(data):
+        for by in (0x01, 0x80):
+            yield at, data[:at] + bytes((byte ^ by,)) + data[at + 1 :]
+
+
+def accepts(report: Evidence, collateral: list[Collateral]) -> bool:
+    try:
+        VERIFIER.verify(report, collateral, now=NOW)
+    except AttestationError:
+        return False
+    return True
