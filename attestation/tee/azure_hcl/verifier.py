@@ -66,8 +66,7 @@ class AzureHCLVerifier:
         parts = read_evidence(evidence.data)
         report, quote, signature = read_hcl(parts.hcl_report), read_quote(parts.attest), read_signature(parts.signature)
         runtime = read_runtime_data(report.runtime_data)
-        hardware = self._verify_hardware(report, parts.td_quote, collateral, now)
-        _check_runtime_data(report, hardware)
+        hardware = self.verify_hardware(report, parts.td_quote, collateral, now=now)
         check_signature(signature, runtime.key, parts.attest, "azure vtpm quote")
         check_pcrs(quote, parts.pcrs, signature.algorithm)
         return replace(
@@ -84,14 +83,20 @@ class AzureHCLVerifier:
             },
         )
 
-    def _verify_hardware(
-        self, report: HCLReport, td_quote: bytes, collateral: Sequence[Collateral], now: datetime
+    def verify_hardware(
+        self, report: HCLReport, td_quote: bytes, collateral: Sequence[Collateral], *, now: datetime
     ) -> EvidenceClaims:
+        """The claims, of its own kind, of the hardware that vouches for `report`'s runtime data. Raises as `verify`.
+
+        A paravisor's report by itself is as good as the day the VM started: it answers no challenge.
+        """
         inner = hardware_evidence(report, td_quote)
         if report.hardware is Hardware.TDX:
             # The event log beside the evidence is the vTPM's; the TD's own registers have none here.
             collateral = [item for item in collateral if item.kind == INTEL_KIND]
-        return self._hardware[report.hardware].verify(inner, collateral, now=now)
+        hardware = self._hardware[report.hardware].verify(inner, collateral, now=now)
+        _check_runtime_data(report, hardware)
+        return hardware
 
 
 def hardware_evidence(report: HCLReport, td_quote: bytes) -> Evidence:
