@@ -24,7 +24,7 @@ import uvloop
 from attestation import logs
 from attestation.binding import Profile
 from attestation.claims import ComponentID, ComponentKind
-from attestation.errors import SettingsError
+from attestation.errors import MalformedEvidence, SettingsError
 from attestation.files import read_file, read_token
 from attestation.identity import provider_id
 from attestation.signals import until_told
@@ -33,9 +33,11 @@ from attestation.wire.client import RegistryClient
 from enclave.attesters.detect import AttesterChoice, choose_attester, inspect
 from enclave.attesters.interface import Attester, Duty
 from enclave.attesters.local import local_attesters
+from enclave.attesters.tpm import TPMQuoter, read_issuers
+from enclave.attesters.tpm_device import open_tpm
 from enclave.batching.threads import EngineThreads
 from enclave.chores import Chores
-from enclave.config import Simulated, WorkerSettings, config_sha256
+from enclave.config import TPM, Simulated, WorkerSettings, config_sha256
 from enclave.dialling import Dialler
 from enclave.gateways import Gateways
 from enclave.hardening import harden
@@ -323,8 +325,18 @@ def configured_attester(settings: WorkerSettings, profile: Profile, *, root: Pat
             raise SettingsError("attester.simulated is missing, want a table for the SIMULATED machine")
         return _simulated(settings.attester.simulated)
 
-    makers = {**local_attesters(profile, root=root), AttesterChoice.SIMULATED: simulated}
+    machine = local_attesters(profile, root=root, tpm=_tpm(settings.attester.tpm))
+    makers = {**machine, AttesterChoice.SIMULATED: simulated}
     return choose_attester(settings.attester.kind, signs=inspect(root), makers=makers)
+
+
+def _tpm(settings: TPM) -> TPMQuoter:
+    pem = None if settings.issuers_file is None else read_file(settings.issuers_file, "issuers_file", MAX_FILE_BYTES)
+    try:
+        issuers = () if pem is None else read_issuers(pem)
+    except MalformedEvidence as error:
+        raise SettingsError(f"issuers_file: {error.message}") from None
+    return TPMQuoter(open_device=lambda: open_tpm(settings.device), issuers=issuers)
 
 
 def _simulated(machine: Simulated) -> Attester:

@@ -14,6 +14,7 @@ from attestation.logs import LogLevel
 from attestation.offer import Tier
 from attestation.settings import check_address
 from enclave.attesters.detect import AttesterChoice
+from enclave.attesters.tpm_device import DEVICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +43,22 @@ class Simulated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TPM:
+    """The TPM of a worker whose attester is `tpm`."""
+
+    device: Path = Path("/") / DEVICE
+    """The kernel's resource manager, or the socket of a TPM made of software."""
+    issuers_file: Path | None = None
+    """PEM certificates above the one of the TPM's endorsement key, issuer first, root last; 1 to 8."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation:
-    """Which attester makes this worker's evidence. `simulated` must be named, it is never found by itself."""
+    """Which attester makes this worker's evidence. `simulated` and `tpm` must be named, they are never found."""
 
     kind: AttesterChoice = AttesterChoice.AUTO
     simulated: Simulated | None = None
+    tpm: TPM = field(default_factory=TPM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

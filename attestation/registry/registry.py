@@ -36,6 +36,7 @@ from attestation.errors import (
 )
 from attestation.identity import provider_id as provider_id_of
 from attestation.lease import Heartbeat, Lease, sign_heartbeat, sign_lease
+from attestation.registry.activation import Activations
 from attestation.registry.enrolment import Enrolment
 from attestation.registry.entries import Judge, platform_mac, verdict_entry
 from attestation.registry.gateways import LoggedGateway
@@ -43,8 +44,9 @@ from attestation.registry.journal import Journal
 from attestation.registry.judging import REVOKED, Judgement, finding_of, judge_completed, read_challenge
 from attestation.registry.rates import Rates
 from attestation.registry.store import RegistryStore, Spent, StoredAdmission, WantedComponent
-from attestation.registry.values import Admitted, Refused, Registration, Verdict
+from attestation.registry.values import Activation, Admitted, Refused, Registration, Verdict
 from attestation.tee.interface import Verifiers
+from attestation.tee.tpm.credential import AttestationKey
 from attestation.tlog import entry as entries
 from attestation.tlog.entry import VerifierRef
 from attestation.tlog.sequencer import EvidenceLog
@@ -89,6 +91,7 @@ class Registry:
         self._clock = clock
         self._entropy = entropy
         self._completer = completer or AsSent()
+        self._activations = Activations(lease_key=keys.lease_key, entropy=entropy)
         self._enrolment = Enrolment(store=store, journal=self._journal, rates=rates)
 
     @property
@@ -104,21 +107,19 @@ class Registry:
 
     def issue_challenge(self, provider: str) -> bytes:
         """A single-use challenge for the provider, over the newest checkpoint. Raises RATE_LIMITED."""
-        now = self._clock()
-        self._rates.take(provider, now)
-        issued = int(now.timestamp())
-        challenge = Challenge(
-            random=self._entropy(32),
-            audience=self._journal.origin,
-            provider_id=provider_id_of(provider),
-            checkpoint_sha256=sha256(self._journal.checkpoint()),
-            issued=issued,
-            expires=issued + MAX_CHALLENGE_SECONDS,
-        )
-        self._store.issue_challenge(
-            nonce=challenge.verifier_nonce, provider_id=challenge.provider_id, expires=challenge.expires
-        )
-        return challenge.encode()
+        return self._challenge(provider).encode()
+
+    def issue_activation(self, provider: str, key: AttestationKey) -> Activation:
+        """A challenge with a credential sealed to a TPM, without which its evidence is refused (ACTIVATION_MISSING).
+
+        Raises:
+            MalformedEvidence, NotGenuine: keys no credential can be made for.
+            SealbidError: RATE_LIMITED.
+        """
+        self._activations.check(key)
+        challenge = self._challenge(provider)
+        credential = self._activations.seal(key, challenge.verifier_nonce)
+        return Activation(challenge=challenge.encode(), credential=credential)
 
     def register(self, provider: str, registration: Registration) -> Verdict:
         """Judges a registration or renewal of the authenticated provider; both outcomes are logged first.
@@ -200,6 +201,23 @@ class Registry:
 
     # ---- a registration, step by step --------------------------------------------------------------------------------
 
+    def _challenge(self, provider: str) -> Challenge:
+        now = self._clock()
+        self._rates.take(provider, now)
+        issued = int(now.timestamp())
+        challenge = Challenge(
+            random=self._entropy(32),
+            audience=self._journal.origin,
+            provider_id=provider_id_of(provider),
+            checkpoint_sha256=sha256(self._journal.checkpoint()),
+            issued=issued,
+            expires=issued + MAX_CHALLENGE_SECONDS,
+        )
+        self._store.issue_challenge(
+            nonce=challenge.verifier_nonce, provider_id=challenge.provider_id, expires=challenge.expires
+        )
+        return challenge
+
     def _judged(self, registration: Registration, provider_id: bytes, now: datetime) -> tuple[Registration, Judgement]:
         """The registration as it was judged, completed with collateral, and what came of it."""
         try:
@@ -217,6 +235,9 @@ class Registry:
             now=now,
         )
         verified = judgement.verified
+        if verified is not None:
+            unproven = self._activations.findings(registration.bundle, challenge.verifier_nonce)
+            judgement = replace(judgement, findings=(*judgement.findings, *unproven))
         if verified is not None and self._store.is_revoked(
             worker_id=verified.keyset.worker_id, keyset_id=verified.keyset.keyset_id
         ):

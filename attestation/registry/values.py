@@ -7,6 +7,7 @@ from typing import TypeAlias
 from attestation.appraisal.finding import Finding
 from attestation.bundle import EvidenceBundle
 from attestation.errors import Reason
+from attestation.tee.tpm.credential import Credential
 from attestation.verify import PresentedWorker
 
 
@@ -18,6 +19,14 @@ class Registration:
     certificate_der: bytes
     endpoint: str
     registration: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation:
+    """A challenge for a worker with a TPM, and the credential its evidence must answer."""
+
+    challenge: bytes
+    credential: Credential
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

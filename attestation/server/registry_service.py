@@ -14,7 +14,14 @@ from attestation.registry.values import Admitted
 from attestation.rpc.auth import Credential, Role
 from attestation.server.answering import Answering, CallContext
 from attestation.server.telemetry import Telemetry
-from attestation.wire.convert import admission_message, gateway_message, read_registration, verdict_message
+from attestation.wire.convert import (
+    activation_message,
+    admission_message,
+    gateway_message,
+    read_attestation_key,
+    read_registration,
+    verdict_message,
+)
 
 _WATCHERS: Final = (Role.GATEWAY, Role.OPERATOR, Role.AUDITOR)
 _READERS: Final = (Role.PROVIDER, Role.GATEWAY, Role.OPERATOR, Role.AUDITOR)
@@ -67,8 +74,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         self, request: registry_pb2.IssueChallengeRequest, context: CallContext
     ) -> registry_pb2.IssueChallengeResponse:
         caller = await self._answering.allow(context, "IssueChallenge", (Role.PROVIDER,))
-        challenge = await self._work(context, "IssueChallenge", lambda: self._registry.issue_challenge(caller.name))
-        return registry_pb2.IssueChallengeResponse(challenge=challenge)
+        return await self._work(context, "IssueChallenge", lambda: self._issue(request, caller))
 
     @override
     async def Register(
@@ -156,6 +162,14 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             return version, tuple(admitted), self._registry.heartbeat()
 
         return read
+
+    def _issue(
+        self, request: registry_pb2.IssueChallengeRequest, caller: Credential
+    ) -> registry_pb2.IssueChallengeResponse:
+        key = read_attestation_key(request)
+        if key is None:
+            return registry_pb2.IssueChallengeResponse(challenge=self._registry.issue_challenge(caller.name))
+        return activation_message(self._registry.issue_activation(caller.name, key))
 
     def _revoke(self, request: registry_pb2.RevokeRequest, caller: Credential) -> int:
         if len(request.keyset_id) != 32 or not 0 < len(request.reason) <= 256:

@@ -14,10 +14,18 @@ from sealbid_wire.registry.v1 import registry_pb2, registry_pb2_grpc
 
 from attestation.errors import Reason, SealbidError
 from attestation.registry.gateways import LoggedGateway
-from attestation.registry.values import Admitted, Registration, Verdict
+from attestation.registry.values import Activation, Admitted, Registration, Verdict
 from attestation.rpc.auth import bearer, channel_tls
 from attestation.rpc.status import from_rpc_error
-from attestation.wire.convert import read_admission, read_gateway, read_verdict, registration_message
+from attestation.tee.tpm.credential import AttestationKey
+from attestation.wire.convert import (
+    attestation_key_message,
+    read_activation,
+    read_admission,
+    read_gateway,
+    read_verdict,
+    registration_message,
+)
 
 MAX_MESSAGE_BYTES: Final = 20 << 20
 CALL_SECONDS: Final = 20.0
@@ -73,6 +81,12 @@ class RegistryClient:
             )
         )
         return response.challenge
+
+    async def issue_activation(self, key: AttestationKey) -> Activation:
+        """A challenge with a credential that only the TPM of `key` opens."""
+        message = attestation_key_message(key)
+        call = self._registry.IssueChallenge(message, metadata=self._metadata, timeout=CALL_SECONDS)
+        return read_activation(await self._call(call))
 
     async def register(self, registration: Registration) -> Verdict:
         """The verdict on a registration or renewal."""

@@ -10,7 +10,15 @@ from attestation.appraisal.finding import Finding
 from attestation.bundle import Collateral, Evidence, EvidenceBundle, tee_kind
 from attestation.errors import MalformedEvidence, Reason
 from attestation.registry.gateways import LoggedGateway
-from attestation.registry.values import Admitted, Refused, Registration, Verdict
+from attestation.registry.values import Activation, Admitted, Refused, Registration, Verdict
+from attestation.tee.certificates import MAX_CERTIFICATE_BYTES
+from attestation.tee.tpm.credential import (
+    MAX_BLOB_BYTES,
+    MAX_ENCRYPTED_SECRET_BYTES,
+    AttestationKey,
+    Credential,
+)
+from attestation.tee.tpm.public import MAX_PUBLIC_BYTES
 from attestation.verify import PresentedWorker
 
 MAX_SIGNED_BYTES: Final = 4096
@@ -45,6 +53,39 @@ def read_bundle(message: evidence_pb2.Bundle) -> EvidenceBundle:
             Collateral(kind=_text("collateral.kind", part.kind), data=part.data) for part in message.collateral
         ),
     )
+
+
+def attestation_key_message(key: AttestationKey) -> registry_pb2.IssueChallengeRequest:
+    """The request for a challenge with a credential."""
+    return registry_pb2.IssueChallengeRequest(ak_public=key.public, ek_certificate=key.ek_certificate)
+
+
+def read_attestation_key(message: registry_pb2.IssueChallengeRequest) -> AttestationKey | None:
+    """The keys a worker with a TPM shows, None if it shows none. Raises `MalformedEvidence`."""
+    if not message.ak_public and not message.ek_certificate:
+        return None
+    return AttestationKey(
+        public=_signed("ak_public", message.ak_public, MAX_PUBLIC_BYTES),
+        ek_certificate=_signed("ek_certificate", message.ek_certificate, MAX_CERTIFICATE_BYTES),
+    )
+
+
+def activation_message(activation: Activation) -> registry_pb2.IssueChallengeResponse:
+    """The answer that carries a challenge and a credential."""
+    return registry_pb2.IssueChallengeResponse(
+        challenge=activation.challenge,
+        credential_blob=activation.credential.blob,
+        encrypted_secret=activation.credential.encrypted_secret,
+    )
+
+
+def read_activation(message: registry_pb2.IssueChallengeResponse) -> Activation:
+    """The challenge and credential of an answer. Raises `MalformedEvidence`."""
+    credential = Credential(
+        blob=_signed("credential_blob", message.credential_blob, MAX_BLOB_BYTES),
+        encrypted_secret=_signed("encrypted_secret", message.encrypted_secret, MAX_ENCRYPTED_SECRET_BYTES),
+    )
+    return Activation(challenge=message.challenge, credential=credential)
 
 
 def registration_message(registration: Registration) -> registry_pb2.RegisterRequest:

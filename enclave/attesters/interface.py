@@ -10,7 +10,7 @@ nobody can have this machine's evidence made for an account of their own (ruling
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attestation.binding import (
     MAX_BINDING_SECONDS,
@@ -24,6 +24,7 @@ from attestation.binding import (
 from attestation.bundle import Collateral, Evidence, EvidenceBundle
 from attestation.claims import DEVICE_KINDS
 from attestation.errors import Malformed, MalformedEvidence, NotGenuine, Reason, Stale
+from attestation.tee.tpm.credential import AttestationKey, Credential
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,23 @@ class Attester(Protocol):
 
     def quote(self, binding: KeyBinding, *, now: datetime) -> Quoted:
         """The CPU's evidence with `binding` in its slot."""
+        ...
+
+
+@runtime_checkable
+class ActivatedAttester(Attester, Protocol):
+    """An attester whose attestation key the registry ties to its machine by a secret only that machine can open.
+
+    Before evidence is asked for, the registry is shown `attestation_key`, and what it seals is handed to `activate`;
+    the next `quote` answers it.
+    """
+
+    def attestation_key(self) -> AttestationKey:
+        """The key that will sign, and the endorsement certificate of its machine."""
+        ...
+
+    def activate(self, credential: Credential) -> None:
+        """Opens the registry's credential and keeps the secret for one quote."""
         ...
 
 

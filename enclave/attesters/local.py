@@ -15,8 +15,10 @@ from enclave.attesters.detect import AttesterChoice, SignState, inspect
 from enclave.attesters.device import LocalFiles
 from enclave.attesters.gramine import GramineQuoter
 from enclave.attesters.interface import Attester
-from enclave.attesters.machine import CollateralFinder, MachineAttester, Quoter
+from enclave.attesters.machine import CollateralFinder, MachineAttester, Quoter, Reporter
 from enclave.attesters.nvml import NVML, NVMLLibrary, NVMLReporter
+from enclave.attesters.tpm import TPMAttester, TPMQuoter
+from enclave.attesters.tpm_device import DEVICE, open_tpm
 from enclave.attesters.tsm import TSMQuoter
 
 
@@ -26,19 +28,28 @@ def local_attesters(
     root: Path = Path("/"),
     collateral: CollateralFinder | None = None,
     open_library: Callable[[], NVML] = NVMLLibrary.load,
+    tpm: TPMQuoter | None = None,
 ) -> Mapping[AttesterChoice, Callable[[], Attester]]:
-    """A maker for every CPU attester, by the choice that names it. Nothing is opened before evidence is asked for."""
+    """A maker for every CPU attester, by the choice that names it. Nothing is opened before evidence is asked for.
+
+    `tpm` is the kernel's device unless given.
+    """
     files = LocalFiles(root)
     tsm = TSMQuoter(files=files, entropy=os.urandom, sleep=time.sleep)
 
+    quoter = tpm or TPMQuoter(open_device=lambda: open_tpm(root / DEVICE))
+
+    def gpus() -> Reporter | None:
+        return NVMLReporter(open_library=open_library) if _shows_gpus(root) else None
+
     def machine(cpu: Quoter) -> Attester:
-        gpus = NVMLReporter(open_library=open_library) if _shows_gpus(root) else None
-        return MachineAttester(profile=profile, cpu=cpu, gpus=gpus, collateral=collateral)
+        return MachineAttester(profile=profile, cpu=cpu, gpus=gpus(), collateral=collateral)
 
     return {
         AttesterChoice.TDX: lambda: machine(tsm),
         AttesterChoice.SNP: lambda: machine(tsm),
         AttesterChoice.SGX: lambda: machine(GramineQuoter(files=files)),
+        AttesterChoice.TPM: lambda: TPMAttester(profile=profile, tpm=quoter, gpus=gpus(), collateral=collateral),
     }
 
 

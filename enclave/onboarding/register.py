@@ -18,10 +18,11 @@ from attestation.binding import KeyBinding
 from attestation.errors import Malformed, NotAcceptable, Reason, SealbidError
 from attestation.lease import open_lease
 from attestation.registry.gateways import LoggedGateway, verify_gateway
-from attestation.registry.values import Refused, Registration, Verdict
+from attestation.registry.values import Activation, Refused, Registration, Verdict
 from attestation.rpc.pinning import check_certificate
+from attestation.tee.tpm.credential import AttestationKey
 from attestation.trust import TrustRoot
-from enclave.attesters.interface import Attester, Duty, answer_challenge
+from enclave.attesters.interface import ActivatedAttester, Attester, Duty, answer_challenge
 from enclave.gateways import Gateways, KnownGateway
 from enclave.keys import KeyCustody, Tenure
 from enclave.metrics import Metrics
@@ -37,6 +38,7 @@ class RegistryPort(Protocol):
     """The part of `RegistryClient` a worker uses. Every method may raise `SealbidError`."""
 
     async def issue_challenge(self) -> bytes: ...
+    async def issue_activation(self, key: AttestationKey) -> Activation: ...
     async def register(self, registration: Registration) -> Verdict: ...
     async def list_gateways(self) -> tuple[LoggedGateway, ...]: ...
 
@@ -74,7 +76,7 @@ class Registrar:
             SealbidError: anything else that stood in the way. The keys in use stay in use.
         """
         keyset = self._custody.propose()
-        challenge = await self._registry.issue_challenge()
+        challenge = await self._challenge()
         bundle = await asyncio.to_thread(
             answer_challenge,
             challenge,
@@ -96,6 +98,15 @@ class Registrar:
             raise NotAcceptable(verdict.reason, _findings(verdict), verdict.findings)
         lease = open_lease(verdict.presented.lease, self._trust.lease_key)
         return self._custody.install(binding, lease, now=self._clock())
+
+    async def _challenge(self) -> bytes:
+        """A challenge; with a TPM also its credential, which the attester opens for the evidence to come."""
+        attester = self._attester
+        if not isinstance(attester, ActivatedAttester):
+            return await self._registry.issue_challenge()
+        activation = await self._registry.issue_activation(await asyncio.to_thread(attester.attestation_key))
+        await asyncio.to_thread(attester.activate, activation.credential)
+        return activation.challenge
 
     async def keep(self) -> None:
         """Registers, and again at half of each lease or when keys must rotate early, until cancelled."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing_extensions import override
 
 from attestation.appraisal.finding import Finding
 from attestation.binding import Challenge, KeyBinding, Profile
@@ -19,12 +20,13 @@ from attestation.lease import Lease, sign_lease
 from attestation.offer import Tier, open_offer, open_withdrawal
 from attestation.registration import check_registration
 from attestation.registry.gateways import LoggedGateway
-from attestation.registry.values import Admitted, Refused, Registration, Verdict
+from attestation.registry.values import Activation, Admitted, Refused, Registration, Verdict
+from attestation.tee.tpm.credential import AttestationKey, Credential
 from attestation.tlog.note import NoteSigner
 from attestation.tlog.policy import NO_WITNESSES
 from attestation.trust import TrustRoot
 from attestation.verify import PresentedWorker
-from enclave.attesters.interface import Duty
+from enclave.attesters.interface import Attester, Duty, Quoted
 from enclave.attesters.simulated import SimulatedAttester
 from enclave.config import Offering
 from enclave.gateways import Gateways
@@ -40,6 +42,8 @@ from tests.support.worker import new_lease
 ORIGIN = "registry.test/evidence"
 LEASE_KEY = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)
 ENGINE = b"e" * 32
+CREDENTIAL = Credential(blob=b"blob", encrypted_secret=b"secret")
+SHOWN = AttestationKey(public=b"ak", ek_certificate=b"ek")
 
 
 class FakeRegistry:
@@ -55,6 +59,7 @@ class FakeRegistry:
         self.registered: list[Registration] = []
         self.lists = 0
         self.lease_seconds = 3600
+        self.shown: list[AttestationKey] = []
 
     async def issue_challenge(self) -> bytes:
         """A challenge for the provider and audience set."""
@@ -69,6 +74,11 @@ class FakeRegistry:
             issued=at,
             expires=at + 60,
         ).encode()
+
+    async def issue_activation(self, key: AttestationKey) -> Activation:
+        """A challenge with a credential of no meaning."""
+        self.shown.append(key)
+        return Activation(challenge=await self.issue_challenge(), credential=CREDENTIAL)
 
     async def register(self, registration: Registration) -> Verdict:
         """A lease for what was registered, or the refusal set."""
@@ -114,7 +124,29 @@ class FakeRegistry:
         return (false,)
 
 
-def a_registrar(custody: KeyCustody, registry: FakeRegistry) -> Registrar:
+class OpensCredentials(SimulatedAttester):
+    """A SIMULATED attester that is asked to open a credential first, as one with a TPM is."""
+
+    def __init__(self) -> None:
+        super().__init__(components=[ComponentID(kind=ComponentKind.CPU, value=b"machine two")])
+        self.asked: list[object] = []
+
+    def attestation_key(self) -> AttestationKey:
+        """Keys of no meaning."""
+        self.asked.append("key")
+        return SHOWN
+
+    def activate(self, credential: Credential) -> None:
+        """Remembers that it was asked."""
+        self.asked.append(credential)
+
+    @override
+    def quote(self, binding: KeyBinding, *, now: datetime) -> Quoted:
+        self.asked.append("quote")
+        return super().quote(binding, now=now)
+
+
+def a_registrar(custody: KeyCustody, registry: FakeRegistry, attester: Attester | None = None) -> Registrar:
     """A registrar of a SIMULATED machine."""
     signer = NoteSigner(name=ORIGIN, key=Ed25519PrivateKey.from_private_bytes(b"\x06" * 32))
     trust = TrustRoot(
@@ -127,7 +159,7 @@ def a_registrar(custody: KeyCustody, registry: FakeRegistry) -> Registrar:
     return Registrar(
         registry=registry,
         custody=custody,
-        attester=SimulatedAttester(components=[ComponentID(kind=ComponentKind.CPU, value=b"machine one")]),
+        attester=attester or SimulatedAttester(components=[ComponentID(kind=ComponentKind.CPU, value=b"machine one")]),
         duty=Duty(provider_id=provider_id("provider-a"), audience=ORIGIN, engines=[ENGINE], config_sha256=bytes(32)),
         trust=trust,
         endpoint="127.0.0.1:1",
@@ -150,6 +182,17 @@ async def test_a_lease_puts_new_keys_into_use() -> None:
     check_registration(
         sent.registration, tenure.keyset.receipt_key, binding.digest, custody.tls.certificate_der, "127.0.0.1:1"
     )
+
+
+async def test_a_credential_is_opened_for_every_registration() -> None:
+    """A worker whose key must be tied to its machine shows it, opens what comes back, and only then quotes."""
+    custody, attester = KeyCustody(), OpensCredentials()
+    registry = FakeRegistry(custody)
+    registrar = a_registrar(custody, registry, attester)
+    await registrar.register()
+    await registrar.register()
+    assert attester.asked == 2 * ["key", CREDENTIAL, "quote"]
+    assert registry.shown == 2 * [SHOWN]
 
 
 async def test_a_renewal_has_new_keys_and_the_same_worker() -> None:

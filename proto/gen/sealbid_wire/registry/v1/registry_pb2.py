@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from sealbid_wire.evidence.v1 import evidence_pb2 as sealbid__wire_dot_evidence_dot_v1_dot_evidence__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'sealbid_wire/registry/v1/registry.proto\x12\x13sealbid.registry.v1\x1a\'sealbid_wire/evidence/v1/evidence.proto\"\x17\n\x15IssueChallengeRequest\"+\n\x16IssueChallengeResponse\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\"\x7f\n\x0fRegisterRequest\x12+\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x1b.sealbid.evidence.v1.Bundle\x12\x17\n\x0f\x63\x65rtificate_der\x18\x02 \x01(\x0c\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x14\n\x0cregistration\x18\x04 \x01(\x0c\"\x83\x01\n\x10RegisterResponse\x12\x33\n\tadmission\x18\x01 \x01(\x0b\x32\x1e.sealbid.registry.v1.AdmissionH\x00\x12/\n\x07refusal\x18\x02 \x01(\x0b\x32\x1c.sealbid.registry.v1.RefusalH\x00\x42\t\n\x07verdict\"\xa0\x01\n\tAdmission\x12+\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x1b.sealbid.evidence.v1.Bundle\x12\r\n\x05lease\x18\x02 \x01(\x0c\x12\x15\n\rverdict_entry\x18\x03 \x01(\x0c\x12\x15\n\rverdict_proof\x18\x04 \x01(\x0c\x12\x17\n\x0f\x63\x65rtificate_der\x18\x05 \x01(\x0c\x12\x10\n\x08\x65ndpoint\x18\x06 \x01(\t\"w\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12.\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1c.sealbid.registry.v1.Finding\x12\x15\n\rverdict_entry\x18\x03 \x01(\x0c\x12\x15\n\rverdict_proof\x18\x04 \x01(\x0c\"S\n\x07\x46inding\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0b\n\x03got\x18\x03 \x01(\t\x12\x0c\n\x04want\x18\x04 \x01(\t\x12\x0e\n\x06remedy\x18\x05 \x01(\t\"2\n\rRevokeRequest\x12\x11\n\tkeyset_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"%\n\x0eRevokeResponse\x12\x13\n\x0b\x65ntry_index\x18\x01 \x01(\x04\"V\n\x13\x45nrolGatewayRequest\x12\x13\n\x0bsigning_key\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63\x65rtificate_der\x18\x02 \x01(\x0c\x12\x11\n\tenrolment\x18\x03 \x01(\x0c\"E\n\x14\x45nrolGatewayResponse\x12-\n\x07gateway\x18\x01 \x01(\x0b\x32\x1c.sealbid.registry.v1.Gateway\"\x15\n\x13ListGatewaysRequest\"F\n\x14ListGatewaysResponse\x12.\n\x08gateways\x18\x01 \x03(\x0b\x32\x1c.sealbid.registry.v1.Gateway\"\x97\x01\n\x07Gateway\x12\x12\n\ngateway_id\x18\x01 \x01(\x0c\x12\x13\n\x0bsigning_key\x18\x02 \x01(\x0c\x12\x17\n\x0f\x63\x65rtificate_der\x18\x03 \x01(\x0c\x12\x11\n\tkey_entry\x18\x04 \x01(\x0c\x12\x11\n\tkey_proof\x18\x05 \x01(\x0c\x12\x11\n\ttls_entry\x18\x06 \x01(\x0c\x12\x11\n\ttls_proof\x18\x07 \x01(\x0c\"\x0e\n\x0cWatchRequest\"b\n\rWatchResponse\x12\x33\n\tadmission\x18\x01 \x01(\x0b\x32\x1e.sealbid.registry.v1.AdmissionH\x00\x12\x13\n\theartbeat\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05\x65vent2\xc4\x04\n\x0fRegistryService\x12i\n\x0eIssueChallenge\x12*.sealbid.registry.v1.IssueChallengeRequest\x1a+.sealbid.registry.v1.IssueChallengeResponse\x12W\n\x08Register\x12$.sealbid.registry.v1.RegisterRequest\x1a%.sealbid.registry.v1.RegisterResponse\x12Q\n\x06Revoke\x12\".sealbid.registry.v1.RevokeRequest\x1a#.sealbid.registry.v1.RevokeResponse\x12\x63\n\x0c\x45nrolGateway\x12(.sealbid.registry.v1.EnrolGatewayRequest\x1a).sealbid.registry.v1.EnrolGatewayResponse\x12\x63\n\x0cListGateways\x12(.sealbid.registry.v1.ListGatewaysRequest\x1a).sealbid.registry.v1.ListGatewaysResponse\x12P\n\x05Watch\x12!.sealbid.registry.v1.WatchRequest\x1a\".sealbid.registry.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'sealbid_wire/registry/v1/registry.proto\x12\x13sealbid.registry.v1\x1a\'sealbid_wire/evidence/v1/evidence.proto\"B\n\x15IssueChallengeRequest\x12\x11\n\tak_public\x18\x01 \x01(\x0c\x12\x16\n\x0e\x65k_certificate\x18\x02 \x01(\x0c\"^\n\x16IssueChallengeResponse\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63redential_blob\x18\x02 \x01(\x0c\x12\x18\n\x10\x65ncrypted_secret\x18\x03 \x01(\x0c\"\x7f\n\x0fRegisterRequest\x12+\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x1b.sealbid.evidence.v1.Bundle\x12\x17\n\x0f\x63\x65rtificate_der\x18\x02 \x01(\x0c\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x14\n\x0cregistration\x18\x04 \x01(\x0c\"\x83\x01\n\x10RegisterResponse\x12\x33\n\tadmission\x18\x01 \x01(\x0b\x32\x1e.sealbid.registry.v1.AdmissionH\x00\x12/\n\x07refusal\x18\x02 \x01(\x0b\x32\x1c.sealbid.registry.v1.RefusalH\x00\x42\t\n\x07verdict\"\xa0\x01\n\tAdmission\x12+\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x1b.sealbid.evidence.v1.Bundle\x12\r\n\x05lease\x18\x02 \x01(\x0c\x12\x15\n\rverdict_entry\x18\x03 \x01(\x0c\x12\x15\n\rverdict_proof\x18\x04 \x01(\x0c\x12\x17\n\x0f\x63\x65rtificate_der\x18\x05 \x01(\x0c\x12\x10\n\x08\x65ndpoint\x18\x06 \x01(\t\"w\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12.\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1c.sealbid.registry.v1.Finding\x12\x15\n\rverdict_entry\x18\x03 \x01(\x0c\x12\x15\n\rverdict_proof\x18\x04 \x01(\x0c\"S\n\x07\x46inding\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0b\n\x03got\x18\x03 \x01(\t\x12\x0c\n\x04want\x18\x04 \x01(\t\x12\x0e\n\x06remedy\x18\x05 \x01(\t\"2\n\rRevokeRequest\x12\x11\n\tkeyset_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"%\n\x0eRevokeResponse\x12\x13\n\x0b\x65ntry_index\x18\x01 \x01(\x04\"V\n\x13\x45nrolGatewayRequest\x12\x13\n\x0bsigning_key\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63\x65rtificate_der\x18\x02 \x01(\x0c\x12\x11\n\tenrolment\x18\x03 \x01(\x0c\"E\n\x14\x45nrolGatewayResponse\x12-\n\x07gateway\x18\x01 \x01(\x0b\x32\x1c.sealbid.registry.v1.Gateway\"\x15\n\x13ListGatewaysRequest\"F\n\x14ListGatewaysResponse\x12.\n\x08gateways\x18\x01 \x03(\x0b\x32\x1c.sealbid.registry.v1.Gateway\"\x97\x01\n\x07Gateway\x12\x12\n\ngateway_id\x18\x01 \x01(\x0c\x12\x13\n\x0bsigning_key\x18\x02 \x01(\x0c\x12\x17\n\x0f\x63\x65rtificate_der\x18\x03 \x01(\x0c\x12\x11\n\tkey_entry\x18\x04 \x01(\x0c\x12\x11\n\tkey_proof\x18\x05 \x01(\x0c\x12\x11\n\ttls_entry\x18\x06 \x01(\x0c\x12\x11\n\ttls_proof\x18\x07 \x01(\x0c\"\x0e\n\x0cWatchRequest\"b\n\rWatchResponse\x12\x33\n\tadmission\x18\x01 \x01(\x0b\x32\x1e.sealbid.registry.v1.AdmissionH\x00\x12\x13\n\theartbeat\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05\x65vent2\xc4\x04\n\x0fRegistryService\x12i\n\x0eIssueChallenge\x12*.sealbid.registry.v1.IssueChallengeRequest\x1a+.sealbid.registry.v1.IssueChallengeResponse\x12W\n\x08Register\x12$.sealbid.registry.v1.RegisterRequest\x1a%.sealbid.registry.v1.RegisterResponse\x12Q\n\x06Revoke\x12\".sealbid.registry.v1.RevokeRequest\x1a#.sealbid.registry.v1.RevokeResponse\x12\x63\n\x0c\x45nrolGateway\x12(.sealbid.registry.v1.EnrolGatewayRequest\x1a).sealbid.registry.v1.EnrolGatewayResponse\x12\x63\n\x0cListGateways\x12(.sealbid.registry.v1.ListGatewaysRequest\x1a).sealbid.registry.v1.ListGatewaysResponse\x12P\n\x05Watch\x12!.sealbid.registry.v1.WatchRequest\x1a\".sealbid.registry.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,37 +33,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sealbid_wire.registry.v1.re
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ISSUECHALLENGEREQUEST']._serialized_start=105
-  _globals['_ISSUECHALLENGEREQUEST']._serialized_end=128
-  _globals['_ISSUECHALLENGERESPONSE']._serialized_start=130
-  _globals['_ISSUECHALLENGERESPONSE']._serialized_end=173
-  _globals['_REGISTERREQUEST']._serialized_start=175
-  _globals['_REGISTERREQUEST']._serialized_end=302
-  _globals['_REGISTERRESPONSE']._serialized_start=305
-  _globals['_REGISTERRESPONSE']._serialized_end=436
-  _globals['_ADMISSION']._serialized_start=439
-  _globals['_ADMISSION']._serialized_end=599
-  _globals['_REFUSAL']._serialized_start=601
-  _globals['_REFUSAL']._serialized_end=720
-  _globals['_FINDING']._serialized_start=722
-  _globals['_FINDING']._serialized_end=805
-  _globals['_REVOKEREQUEST']._serialized_start=807
-  _globals['_REVOKEREQUEST']._serialized_end=857
-  _globals['_REVOKERESPONSE']._serialized_start=859
-  _globals['_REVOKERESPONSE']._serialized_end=896
-  _globals['_ENROLGATEWAYREQUEST']._serialized_start=898
-  _globals['_ENROLGATEWAYREQUEST']._serialized_end=984
-  _globals['_ENROLGATEWAYRESPONSE']._serialized_start=986
-  _globals['_ENROLGATEWAYRESPONSE']._serialized_end=1055
-  _globals['_LISTGATEWAYSREQUEST']._serialized_start=1057
-  _globals['_LISTGATEWAYSREQUEST']._serialized_end=1078
-  _globals['_LISTGATEWAYSRESPONSE']._serialized_start=1080
-  _globals['_LISTGATEWAYSRESPONSE']._serialized_end=1150
-  _globals['_GATEWAY']._serialized_start=1153
-  _globals['_GATEWAY']._serialized_end=1304
-  _globals['_WATCHREQUEST']._serialized_start=1306
-  _globals['_WATCHREQUEST']._serialized_end=1320
-  _globals['_WATCHRESPONSE']._serialized_start=1322
-  _globals['_WATCHRESPONSE']._serialized_end=1420
-  _globals['_REGISTRYSERVICE']._serialized_start=1423
-  _globals['_REGISTRYSERVICE']._serialized_end=2003
+  _globals['_ISSUECHALLENGEREQUEST']._serialized_end=171
+  _globals['_ISSUECHALLENGERESPONSE']._serialized_start=173
+  _globals['_ISSUECHALLENGERESPONSE']._serialized_end=267
+  _globals['_REGISTERREQUEST']._serialized_start=269
+  _globals['_REGISTERREQUEST']._serialized_end=396
+  _globals['_REGISTERRESPONSE']._serialized_start=399
+  _globals['_REGISTERRESPONSE']._serialized_end=530
+  _globals['_ADMISSION']._serialized_start=533
+  _globals['_ADMISSION']._serialized_end=693
+  _globals['_REFUSAL']._serialized_start=695
+  _globals['_REFUSAL']._serialized_end=814
+  _globals['_FINDING']._serialized_start=816
+  _globals['_FINDING']._serialized_end=899
+  _globals['_REVOKEREQUEST']._serialized_start=901
+  _globals['_REVOKEREQUEST']._serialized_end=951
+  _globals['_REVOKERESPONSE']._serialized_start=953
+  _globals['_REVOKERESPONSE']._serialized_end=990
+  _globals['_ENROLGATEWAYREQUEST']._serialized_start=992
+  _globals['_ENROLGATEWAYREQUEST']._serialized_end=1078
+  _globals['_ENROLGATEWAYRESPONSE']._serialized_start=1080
+  _globals['_ENROLGATEWAYRESPONSE']._serialized_end=1149
+  _globals['_LISTGATEWAYSREQUEST']._serialized_start=1151
+  _globals['_LISTGATEWAYSREQUEST']._serialized_end=1172
+  _globals['_LISTGATEWAYSRESPONSE']._serialized_start=1174
+  _globals['_LISTGATEWAYSRESPONSE']._serialized_end=1244
+  _globals['_GATEWAY']._serialized_start=1247
+  _globals['_GATEWAY']._serialized_end=1398
+  _globals['_WATCHREQUEST']._serialized_start=1400
+  _globals['_WATCHREQUEST']._serialized_end=1414
+  _globals['_WATCHRESPONSE']._serialized_start=1416
+  _globals['_WATCHRESPONSE']._serialized_end=1514
+  _globals['_REGISTRYSERVICE']._serialized_start=1517
+  _globals['_REGISTRYSERVICE']._serialized_end=2097
 # @@protoc_insertion_point(module_scope)

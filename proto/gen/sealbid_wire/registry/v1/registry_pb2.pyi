@@ -21,16 +21,25 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class IssueChallengeRequest(_message.Message):
-    """Asks for a challenge."""
+    """Asks for a challenge. A worker with a TPM shows its keys, and must then answer the credential as well."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    AK_PUBLIC_FIELD_NUMBER: _builtins.int
+    EK_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    ak_public: _builtins.bytes
+    """Optional. TPMT_PUBLIC of the attestation key that will sign the quote; at most 1024 bytes, empty without a TPM."""
+    ek_certificate: _builtins.bytes
+    """Optional. Certificate of the TPM's endorsement key, DER; at most 16384 bytes, given exactly when `ak_public` is."""
     def __init__(
         self,
+        *,
+        ak_public: _builtins.bytes = ...,
+        ek_certificate: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ak_public", b"ak_public", "ek_certificate", b"ek_certificate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -43,16 +52,26 @@ class IssueChallengeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHALLENGE_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_BLOB_FIELD_NUMBER: _builtins.int
+    ENCRYPTED_SECRET_FIELD_NUMBER: _builtins.int
     challenge: _builtins.bytes
     """Output only. Canonical CBOR `sealbid/challenge/1` (docs/spec.md, 3.2)."""
+    credential_blob: _builtins.bytes
+    """Output only. Contents of TPM2B_ID_OBJECT: a secret only the TPM of `ek_certificate` opens, and only for `ak_public`;
+    empty if none was shown. Evidence that answers the challenge must prove knowledge of it.
+    """
+    encrypted_secret: _builtins.bytes
+    """Output only. Contents of TPM2B_ENCRYPTED_SECRET, which goes with `credential_blob`."""
     def __init__(
         self,
         *,
         challenge: _builtins.bytes = ...,
+        credential_blob: _builtins.bytes = ...,
+        encrypted_secret: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "credential_blob", b"credential_blob", "encrypted_secret", b"encrypted_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
