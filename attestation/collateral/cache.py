@@ -92,10 +92,11 @@ class CollateralCache:
         """Drops the answers asked for longest ago beyond the limits, then objects that no answer names any more."""
         with _storing():
             kept = self._trim()
-            for path in _files(self._objects):
+            unnamed = [path for path in _files(self._objects) if path.name not in kept]
+            for path in (*unnamed, *_unfinished(self._objects), *_unfinished(self._index)):
                 with suppress(FileNotFoundError):
                     changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                    if path.name not in kept and now - changed > ORPHAN_AGE:
+                    if now - changed > ORPHAN_AGE:
                         path.unlink()
 
     def _trim(self) -> set[str]:
@@ -191,6 +192,15 @@ def _is_digest(item: tuple[str, str]) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """What is whole; the others are somebody's unfinished write."""
+    return (path for path in _all(folder) if not path.name.startswith("."))
+
+
+def _unfinished(folder: Path) -> Iterator[Path]:
+    return (path for path in _all(folder) if path.name.startswith("."))
+
+
+def _all(folder: Path) -> Iterator[Path]:
     with os.scandir(folder) as found:
         yield from (Path(entry.path) for entry in found if entry.is_file(follow_symlinks=False))
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a process is told about collateral, and the parts made of it. The addresses given are all it may ever ask."""
 
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from attestation.tee.nvidia.rim import RIM_ROOTS
 from attestation.tee.snp.endorsement import ROOTS as AMD_ROOTS
 
 MIB: Final = 1 << 20
+_AUTHORITY: Final = re.compile(r"[A-Za-z0-9.-]{1,253}:[0-9]{1,5}")
 
 
 class CollateralMode(StrEnum):
@@ -63,6 +65,8 @@ class CollateralSettings:
         for name, base in self.bases().items():
             _check_base(name, base)
         check_address("proxy", self.proxy)
+        if self.proxy is not None and not _AUTHORITY.fullmatch(self.proxy):
+            raise ValueError("proxy is not host:port")
         if not 0.1 <= self.request_seconds <= 60 or not 0.1 <= self.wait_seconds <= 60:
             raise ValueError("request_seconds and wait_seconds are 0.1 to 60")
         if self.limit_mib < 1 or self.limit_entries < 1:
