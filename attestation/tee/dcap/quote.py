@@ -12,7 +12,8 @@
 
 Little-endian; keys and signatures are big-endian pairs. The signature covers all bytes before `auth`. After `auth` only
 zero bytes may follow: configfs returns quotes in buffers of fixed size. Every size must be used up exactly, and the PEM
-must be the canonical spelling of its three certificates, so that no byte of a quote is free.
+must be the canonical spelling of its three certificates, then zero bytes. One byte of a quote is free: the newline that
+ends the PEM may be missing or be a zero byte, as hosts count the end of the text differently.
 
 Refused as unsupported, not as bad: other versions, tee types, body types (v5 type 4), key types, QE vendors, and
 certification data other than a PCK chain. Source: Intel TDX DCAP Quote Generation Library, appendix A.3 and A.4; Intel
