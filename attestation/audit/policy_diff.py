@@ -13,7 +13,7 @@ from typing import assert_never
 
 from attestation.appraisal.policy import AppraisalPolicy
 from attestation.appraisal.reference import AnyOf, AtLeast, AtMost, Exactly, Unchecked
-from attestation.audit.policy import Condition, NoneOf, Rule, view
+from attestation.audit.policy import Condition, NoneOf, view
 
 
 class Change(StrEnum):
@@ -100,6 +100,16 @@ def covers(wide: Condition, narrow: Condition) -> bool:
     assert_never(narrow)
 
 
+def direction(was: Condition, now: Condition) -> Change:
+    """In which direction a rule that was `was` has become `now`."""
+    more, less = covers(now, was), covers(was, now)
+    if more and less:
+        return Change.RESTATED
+    if more:
+        return Change.WIDER
+    return Change.NARROWER if less else Change.OTHER
+
+
 def _changes(old: AppraisalPolicy, new: AppraisalPolicy) -> Iterator[ChangedRule]:
     before = {rule.name: rule for rule in view(old).rules}
     after = {rule.name: rule for rule in view(new).rules}
@@ -110,16 +120,7 @@ def _changes(old: AppraisalPolicy, new: AppraisalPolicy) -> Iterator[ChangedRule
         elif now is None and was is not None:
             yield ChangedRule(name=name, change=Change.REMOVED, old=was.want, new=None)
         elif was is not None and now is not None and was.condition != now.condition:
-            yield ChangedRule(name=name, change=_direction(was, now), old=was.want, new=now.want)
-
-
-def _direction(was: Rule, now: Rule) -> Change:
-    more, less = covers(now.condition, was.condition), covers(was.condition, now.condition)
-    if more and less:
-        return Change.RESTATED
-    if more:
-        return Change.WIDER
-    return Change.NARROWER if less else Change.OTHER
+            yield ChangedRule(name=name, change=direction(was.condition, now.condition), old=was.want, new=now.want)
 
 
 def _rows(one: ChangedRule) -> Iterator[str]:

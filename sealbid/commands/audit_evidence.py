@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from sealbid.commands.output import json_option, print_json
 from sealbid.commands.ownership import check_ownership
+from sealbid.commands.policy_file import read_policy_file
 
 
 class Time(click.ParamType[datetime]):
@@ -82,15 +83,13 @@ def evidence(
     Says of each PATH whether it is genuine and whether the policy accepts it, with every finding, what mends it, and
     what stays unproven. The exit status is the worst of all: 0 accepted, 10 rejected, 20 undecided, 30 malformed.
     """
-    from attestation.appraisal.policy import MAX_POLICY_BYTES, read_policy
     from attestation.audit.evidence import Question, audit
     from attestation.audit.evidence_files import read_collateral, read_subject
     from attestation.audit.evidence_view import lines, to_json, worst_exit
-    from attestation.files import read_file
     from attestation.verifiers import verifiers_for
 
     check_ownership()
-    rules = read_policy(read_file(policy, "policy", MAX_POLICY_BYTES))
+    rules = read_policy_file(policy)
     question = Question(policy=rules, verifiers=verifiers_for(rules.profile), now=at or datetime.now(UTC), nonce=nonce)
     given = read_collateral(collateral)
     verdicts = [audit(read_subject(path), given, question) for path in paths]

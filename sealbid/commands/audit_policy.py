@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sealbid audit policy`: what a policy asks, and what changed between two of them."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from sealbid.commands.output import json_option, print_json
-
-if TYPE_CHECKING:
-    from attestation.appraisal.policy import AppraisalPolicy
+from sealbid.commands.policy_file import read_policy_file
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -40,7 +35,7 @@ def show(file: Path, as_json: bool) -> None:
     """Show every rule of the policy FILE: a tick for what it checks, a circle and the reason for what it does not."""
     from attestation.audit.policy import view
 
-    shown = view(_read(file))
+    shown = view(read_policy_file(file))
     print_json(shown.to_json()) if as_json else click.echo("\n".join(shown.lines()))
 
 
@@ -58,12 +53,5 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
     """Show every rule in which the policy NEW differs from OLD; `!` marks one that accepts more than before."""
     from attestation.audit.policy_diff import diff as compare
 
-    found = compare(_read(old), _read(new))
+    found = compare(read_policy_file(old), read_policy_file(new))
     print_json(found.to_json()) if as_json else click.echo("\n".join(found.lines()))
-
-
-def _read(file: Path) -> AppraisalPolicy:
-    from attestation.appraisal.policy import MAX_POLICY_BYTES, read_policy
-    from attestation.files import read_file
-
-    return read_policy(read_file(file, "policy", MAX_POLICY_BYTES))
