@@ -58,24 +58,35 @@ class Endorsement:
 
 
 class Endorsements:
-    """Finds and verifies endorsements, remembering certificates read and chains verified. Threads may share it."""
+    """Reads certificates and verifies endorsements, and remembers both. Threads may share it."""
 
     def __init__(self, roots: Mapping[bytes, Product]) -> None:
         self._roots = roots
         self._certificates: Remembered[x509.Certificate] = Remembered(_REMEMBERED)
         self._chains: Remembered[VerifiedChain] = Remembered(_REMEMBERED)
 
-    def find(self, report: SNPReport, collateral: Sequence[Collateral], now: datetime) -> Endorsement:
-        """The endorsement of the key that signed `report`, going by what both say; the signature is for the caller.
+    def read(self, collateral: Sequence[Collateral]) -> list[x509.Certificate]:
+        """The certificates offered, each once. Raises `MalformedEvidence` for too many, or one that does not parse."""
+        items = {item.sha256: item.data for item in collateral if item.kind == CERTIFICATE_KIND}
+        if len(items) > MAX_CERTIFICATES:
+            message = f"{CERTIFICATE_KIND} count is {len(items)}, want at most {MAX_CERTIFICATES}"
+            raise MalformedEvidence(Reason.MALFORMED, message)
+        return [
+            self._certificates.get(digest, partial(read_certificate, data, CERTIFICATE_KIND))
+            for digest, data in items.items()
+        ]
+
+    def endorse(
+        self, leaf: Leaf, certificates: list[x509.Certificate], collateral: Sequence[Collateral], now: datetime
+    ) -> Endorsement:
+        """The endorsement of `leaf`'s key at `now`; whether the key signed anything is for the caller.
 
         Raises:
-            MalformedEvidence: a certificate or revocation list offered does not parse, or there are too many.
-            CollateralUnavailable: ENDORSEMENT_MISSING without a key of the kind, its intermediate or its root;
-                COLLATERAL_EXPIRED for a revocation list that is not current.
+            MalformedEvidence: a revocation list offered does not parse, or there are too many.
+            CollateralUnavailable: ENDORSEMENT_MISSING without the key's intermediate or root; COLLATERAL_EXPIRED for a
+                revocation list that is not current.
             NotGenuine: CHAIN_INVALID, ROOT_REFUSED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED.
         """
-        certificates = self._read(collateral)
-        leaf = _closest(certificates, report)
         chain = self._chain(leaf, certificates)
         chain.check_time(now)
         lists = _revocation(chain, collateral, now)
@@ -86,20 +97,10 @@ class Endorsements:
             expires=min(chain.not_after, *lists) if lists else chain.not_after,
         )
 
-    def _read(self, collateral: Sequence[Collateral]) -> list[x509.Certificate]:
-        items = {item.sha256: item.data for item in collateral if item.kind == CERTIFICATE_KIND}
-        if len(items) > MAX_CERTIFICATES:
-            message = f"{CERTIFICATE_KIND} count is {len(items)}, want at most {MAX_CERTIFICATES}"
-            raise MalformedEvidence(Reason.MALFORMED, message)
-        return [
-            self._certificates.get(digest, partial(read_certificate, data, CERTIFICATE_KIND))
-            for digest, data in items.items()
-        ]
-
     def _chain(self, leaf: Leaf, certificates: list[x509.Certificate]) -> VerifiedChain:
         refused: NotGenuine | None = None
         for issuer in _named(leaf.certificate.issuer, certificates):
-            for root in self._pinned(issuer.issuer, certificates):
+            for root in _named(issuer.issuer, certificates):
                 try:
                     return self._verified(leaf, issuer, root)
                 except NotGenuine as error:
@@ -107,14 +108,6 @@ class Endorsements:
         if refused is not None:
             raise refused
         raise _missing("intermediate and root certificates of its key are", "those of the processor line")
-
-    def _pinned(self, name: x509.Name, certificates: list[x509.Certificate]) -> list[x509.Certificate]:
-        named = _named(name, certificates)
-        pinned = [root for root in named if root.fingerprint(SHA256()) in self._roots]
-        if named and not pinned:
-            got = named[0].fingerprint(SHA256()).hex()
-            raise NotGenuine(Reason.ROOT_REFUSED, f"snp root is {got}, want a pinned one")
-        return pinned
 
     def _verified(self, leaf: Leaf, issuer: x509.Certificate, root: x509.Certificate) -> VerifiedChain:
         chain = (leaf.certificate, issuer, root)
@@ -136,14 +129,26 @@ class Endorsements:
         return verified
 
 
-def _closest(certificates: list[x509.Certificate], report: SNPReport) -> Leaf:
-    """The key certificate that fits the report best: of its kind, then of its chip, then of its firmware levels."""
+def closest(certificates: list[x509.Certificate], report: SNPReport) -> list[Leaf]:
+    """The key certificates that fit the report best: of its kind, then of its chip, then of its firmware levels.
+
+    There may be several: AMD issues certificates of one key anew, and a masked chip id tells keys of chips not apart.
+
+    Raises:
+        CollateralUnavailable: ENDORSEMENT_MISSING without any of the kind.
+        MalformedEvidence: a certificate that calls itself such a key's does not say what it must.
+    """
     leaves = [read_leaf(certificate) for certificate in certificates if is_leaf(certificate)]
-    fit = [leaf for leaf in leaves if leaf.kind is report.signing_key]
-    if not fit:
+    fits = [(_fit(leaf, report), leaf) for leaf in leaves if leaf.kind is report.signing_key]
+    if not fits:
         kind = report.signing_key.name.lower()
         raise _missing(f"{kind} certificate is", "the one of the chip or provider at the reported firmware levels")
-    return max(fit, key=lambda leaf: (leaf.chip_id == report.chip_id, leaf.tcb == report.reported_tcb))
+    best = max(fit for fit, _ in fits)
+    return [leaf for fit, leaf in fits if fit == best]
+
+
+def _fit(leaf: Leaf, report: SNPReport) -> tuple[bool, bool]:
+    return leaf.chip_id == report.chip_id, leaf.tcb == report.reported_tcb
 
 
 def _named(name: x509.Name, certificates: list[x509.Certificate]) -> list[x509.Certificate]:

@@ -10,9 +10,11 @@ was extracted; and, where no revocation list is offered, whether AMD has revoked
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -20,8 +22,9 @@ from cryptography.hazmat.primitives.hashes import SHA384
 
 from attestation.bundle import Collateral, Evidence
 from attestation.claims import ComponentID, ComponentKind, EvidenceClaims, TCBStatus, TEEKind
-from attestation.errors import MalformedEvidence, NotGenuine, Reason
-from attestation.tee.snp.endorsement import ROOTS, Endorsement, Endorsements
+from attestation.errors import CollateralUnavailable, MalformedEvidence, NotGenuine, Reason
+from attestation.tee.snp.endorsement import ROOTS, Endorsement, Endorsements, closest
+from attestation.tee.snp.leaf import Leaf
 from attestation.tee.snp.product import Product, product_of
 from attestation.tee.snp.report import GuestPolicy, SigningKey, SNPReport, read_report
 from attestation.tee.snp.statement import facts, measurements
@@ -66,14 +69,30 @@ class SNPVerifier:
         product = _stated_product(report)
         if report.signing_key is SigningKey.NONE:
             raise NotGenuine(Reason.SIGNATURE_INVALID, "snp report signing key is none, want vcek or vlek")
-        endorsement = self._endorsements.find(report, collateral, now)
+        certificates = self._endorsements.read(collateral)
+        leaves = closest(certificates, report)
+        for leaf in leaves[:-1]:
+            with suppress(NotGenuine, CollateralUnavailable):
+                return self._endorsed_by(leaf, report, product, certificates, collateral, now)
+        return self._endorsed_by(leaves[-1], report, product, certificates, collateral, now)
+
+    def _endorsed_by(
+        self,
+        leaf: Leaf,
+        report: SNPReport,
+        product: Product | None,
+        certificates: list[x509.Certificate],
+        collateral: Sequence[Collateral],
+        now: datetime,
+    ) -> Endorsement:
+        endorsement = self._endorsements.endorse(leaf, certificates, collateral, now)
         if product is not None and product is not endorsement.product:
             raise _mismatch(Reason.CHIP_MISMATCH, "cpuid", product, f"{endorsement.product}, as its key's")
-        if endorsement.leaf.tcb != report.reported_tcb:
-            got, want = report.reported_tcb.hex(), endorsement.leaf.tcb.hex()
+        if leaf.tcb != report.reported_tcb:
+            got, want = report.reported_tcb.hex(), leaf.tcb.hex()
             raise _mismatch(Reason.TCB_MISMATCH, "reported_tcb", got, f"{want}, as its key's")
-        _check_chip(report, endorsement)
-        _check_signature(report, endorsement.leaf.key)
+        _check_chip(report, leaf)
+        _check_signature(report, leaf.key)
         return endorsement
 
 
@@ -93,9 +112,8 @@ def _stated_product(report: SNPReport) -> Product | None:
     return product
 
 
-def _check_chip(report: SNPReport, endorsement: Endorsement) -> None:
+def _check_chip(report: SNPReport, leaf: Leaf) -> None:
     # A masked chip id says nothing, and a provider's key is of no chip: then the signature alone says whose it is.
-    leaf = endorsement.leaf
     if leaf.kind is SigningKey.VCEK and any(report.chip_id) and leaf.chip_id != report.chip_id:
         raise _mismatch(Reason.CHIP_MISMATCH, "chip_id", "another", "that of its key")
 

@@ -131,6 +131,21 @@ def test_an_impostor_of_the_same_name_does_not_hide_the_real_intermediate() -> N
     assert world.verifier.verify(world.evidence, collateral, now=amd.NOW).facts["product"] == "Genoa"
 
 
+def test_of_several_fitting_certificates_any_good_one_is_enough() -> None:
+    """An expired, a forged and another key's certificate for the same chip and levels do not hide the good one."""
+    others = [
+        amd.leaf(GENOA, options=LeafOptions(days=1)),
+        amd.leaf(GENOA, options=LeafOptions(signer="SEV-Turin")),
+        amd.leaf(GENOA, options=LeafOptions(key="another")),
+    ]
+    extra = tuple(map(amd.certificate, others))
+    world = amd.good()
+    for collateral in (extra + world.collateral, world.collateral + extra):
+        assert world.verifier.verify(world.evidence, collateral, now=amd.NOW).facts["product"] == "Genoa"
+    masked = amd.masked_chip().adding(amd.certificate(amd.leaf(GENOA, options=LeafOptions(chip="b", key="b"))))
+    assert [identity.value for identity in verified(masked).platform_ids] == [amd.chip_id(GENOA)]
+
+
 def test_the_roots_that_ship_are_amd_s_alone() -> None:
     """The verifier as it ships refuses a perfect world of another AMD."""
     world = amd.good()
