@@ -3,10 +3,11 @@
 
     python -m benchmarks.journal [--rounds N] [--rate N] [--json]
 
-A request is an outcome, a worker's half in a signed batch of 20, and a charge in the ledger. The first table commits
-groups of each size in turn within every round, to a database that syncs; a group of one is what writing each request
-by itself would cost. The second hands requests over at a steady rate from an event loop to a real writer process;
-`loop` is the CPU of the process that holds the loop, less what the same loop uses without a journal.
+A request is an attempt begun, an outcome, a worker's half in a signed batch of 20, and a charge. The first table
+commits groups of each size in turn within every round, to a database that syncs; a group of one is what writing each
+request by itself would cost. The second hands requests over at a steady rate from an event loop to a real writer
+process; `loop` is the CPU of the process that holds the loop, less what the same loop uses without a journal, and
+`begin` what of it is spent before a call leaves, on the request's own path.
 """
 
 import argparse
@@ -27,9 +28,11 @@ from gateway.ledger.settlement import Settlement
 from gateway.receipts.archive import open_store
 from gateway.receipts.arrival import HalfArrival
 from gateway.receipts.journal import Journal
+from gateway.receipts.memo import QUANTUM
 from gateway.receipts.messages import encode_item, take_items
 from gateway.receipts.process import WriterProcess, launcher
 from gateway.receipts.recovery import Waits
+from gateway.receipts.work import Begun
 from gateway.receipts.writer import Writer
 from gateway.request import Outcome
 from tests.support.journal import GATEWAY_KEY, MEMO_KEY, Counts, SigningWorker, outcome
@@ -42,8 +45,9 @@ SECONDS = 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request as the gateway's loop sees it: an outcome, and with every twentieth a batch of halves."""
+    """One request as the gateway's loop sees it: begun, an outcome, and with every twentieth a batch of halves."""
 
+    begun: Begun
     outcome: Outcome
     arrival: HalfArrival | None
 
@@ -56,7 +60,14 @@ def requests(worker: SigningWorker, count: int) -> list[Request]:
         attempt = worker.attempt()
         halves.append(worker.half(attempt))
         whole = len(halves) == BATCH or number == count
-        made.append(Request(outcome=outcome([attempt], halves[-1]), arrival=worker.arrival(halves) if whole else None))
+        done = outcome([attempt], halves[-1])
+        begun = Begun(
+            request_id=done.request_id,
+            worker_id=attempt.worker_id,
+            dispatch_sha256=attempt.dispatch_sha256,
+            memo=bytes(QUANTUM),
+        )
+        made.append(Request(begun=begun, outcome=done, arrival=worker.arrival(halves) if whole else None))
         halves = [] if whole else halves
     return made
 
@@ -65,6 +76,7 @@ def group(worker: SigningWorker, size: int) -> bytearray:
     """The frames of a group, as they come out of the pipe."""
     frames = bytearray()
     for request in requests(worker, size):
+        frames += encode_item(request.begun)
         frames += encode_item(request.outcome)
         if request.arrival is not None:
             frames += encode_item(request.arrival)
@@ -105,23 +117,27 @@ def groups(rounds: int) -> dict[int, float]:
     return {size: median(values) for size, values in samples.items()}
 
 
-async def _feed(made: Sequence[Request], rate: int, journal: Journal | None) -> None:
-    """Hands requests over in ticks of 10 ms; to nobody, for the cost of the loop itself."""
+async def _feed(made: Sequence[Request], rate: int, journal: Journal | None) -> float:
+    """Hands requests over in ticks of 10 ms; to nobody, for the cost of the loop itself. Seconds spent on `begin`."""
     loop = asyncio.get_running_loop()
-    begun, at = loop.time(), 0
+    started, at, spent = loop.time(), 0, 0.0
     while at < len(made):
         await asyncio.sleep(TICK_SECONDS)
-        due = min(len(made), int((loop.time() - begun) * rate))
+        due = min(len(made), int((loop.time() - started) * rate))
         for request in made[at:due] if journal is not None else ():
             assert journal is not None
+            before = time.perf_counter()
+            journal.begin(request.begun)
+            spent += time.perf_counter() - before
             journal.record(request.outcome)
             if request.arrival is not None:
                 journal.halves(request.arrival)
         at = due
+    return spent
 
 
-async def _steady(rate: int, folder: Path) -> tuple[float, float]:
-    """Microseconds of CPU per request in the loop's process and in the writer's, at this rate."""
+async def _steady(rate: int, folder: Path) -> tuple[float, float, float]:
+    """Microseconds per request at this rate: CPU in the loop's process and in the writer's, and time to begin it."""
     made, processes = requests(SigningWorker("benchmark"), int(rate * SECONDS)), []
     launch = launcher(
         state_dir=folder, instance=bytes(16), profile="development", log_level="ERROR", signature_grace_seconds=60
@@ -139,17 +155,17 @@ async def _steady(rate: int, folder: Path) -> tuple[float, float]:
     journal = Journal(launch=start, kept=lambda _kept: None, metrics=Counts())
     await journal.start()
     before, loop = processes[0].cpu_times(), time.process_time()
-    await _feed(made, rate, journal)
+    begin = await _feed(made, rate, journal)
     while journal.unsettled:
         await journal.next_commit()
     loop = time.process_time() - loop
     after = processes[0].cpu_times()
     await journal.close()
     used = after.user + after.system - before.user - before.system
-    return (loop - idle) / len(made) * 1e6, used / len(made) * 1e6
+    return (loop - idle) / len(made) * 1e6, used / len(made) * 1e6, begin / len(made) * 1e6
 
 
-def steady(rate: int) -> tuple[float, float]:
+def steady(rate: int) -> tuple[float, float, float]:
     """See `_steady`."""
     with tempfile.TemporaryDirectory() as folder:
         return uvloop.run(_steady(rate, Path(folder)))
@@ -162,14 +178,14 @@ def main(arguments: Sequence[str] | None = ()) -> None:
     parser.add_argument("--rate", type=int, default=1500, help="requests per second of the second (default 1500)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     chosen = parser.parse_args(arguments)
-    table, (loop, writer) = groups(chosen.rounds), steady(chosen.rate)
+    table, (loop, writer, begin) = groups(chosen.rounds), steady(chosen.rate)
     if chosen.json:
-        print(json.dumps({"groups": table, "rate": chosen.rate, "loop": loop, "writer": writer}))
+        print(json.dumps({"groups": table, "rate": chosen.rate, "loop": loop, "writer": writer, "begin": begin}))
         return
     print(f"{'group':>8} {'CPU us/req':>11} {'ratio':>7}")
     for size, used in table.items():
         print(f"{size:>8} {used:>11.0f} {used / table[1]:>7.3f}")
-    print(f"at {chosen.rate} req/s: loop {loop:.0f} us, writer {writer:.0f} us per request")
+    print(f"at {chosen.rate} req/s: loop {loop:.0f} us, of it begin {begin:.1f} us, writer {writer:.0f} us per request")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
-from urllib.error import URLError
 
 import grpc
 import numpy as np
@@ -99,10 +99,10 @@ class Theatre:
         self.ready(without=old)
 
     def ready(self, *, without: Collection[bytes] = ()) -> None:
-        """Waits until every worker has its link and an offer in the book that is not of a keyset gone by."""
+        """Waits until every worker has its link and all its offers in the book, for a keyset that has not gone by."""
         for worker in self.deployment.plan.workers:
             offered = partial(self.offered, worker.name, without)
-            assert eventually(offered, bool), f"{worker.name} has an offer in the book"
+            assert eventually(offered, bool), f"{worker.name} has its offers in the book"
             gauges = eventually(partial(self.gauges, worker.name), lambda now: now.get("links") == 1)
             assert gauges.get("links") == 1, f"{worker.name} is linked"
         wanted = len(self.deployment.plan.workers)
@@ -110,26 +110,31 @@ class Theatre:
         assert linked == wanted, "the gateway counts every worker as linked"
 
     def offered(self, name: str, without: Collection[bytes]) -> set[bytes]:
-        """Keysets of this worker with offers in the book, or none while the gateway does not answer."""
+        """Keysets of this worker with offers for all its models in the book; none while the gateway does not answer.
+
+        Offers are placed one by one and committed every second: a worker may stand with one model and not the other.
+        """
+        models = next(len(worker.models) for worker in self.deployment.plan.workers if worker.name == name)
         try:
-            return self.standing()[name] - set(without)
+            return {keyset_id for keyset_id, offered in self.standing()[name].items() if offered >= models} - set(
+                without
+            )
         except grpc.aio.AioRpcError:
             return set()
 
-    def standing(self) -> dict[str, set[bytes]]:
-        """Keysets in the book by worker, which is known by the price it asks."""
+    def standing(self) -> dict[str, Counter[bytes]]:
+        """How many offers each keyset has in the book, by worker, which is known by the price it asks."""
         names = {worker.ask_nanos: worker.name for worker in self.deployment.plan.workers}
-        keysets: dict[str, set[bytes]] = {name: set() for name in names.values()}
+        keysets: dict[str, Counter[bytes]] = {name: Counter() for name in names.values()}
         for offer in asyncio.run(offers(self.deployment)):
-            keysets[names[offer.ask_nanos]].add(offer.keyset_id)
+            keysets[names[offer.ask_nanos]][offer.keyset_id] += 1
         return keysets
 
     def settled(self) -> None:
         """Waits until no living worker runs a call or keeps a half, and the journal has closed every request."""
         for name in self.living():
-            for gauge in ("running", "unconfirmed_halves"):
-                value = eventually(partial(self.gauge, name, gauge), lambda value: value == 0)
-                assert value == 0, f"{gauge} of {name}"
+            quiet = partial(self.quiet, name)
+            assert eventually(quiet, bool), f"{name} runs a call or keeps a half"
         for query in OPEN:
             assert not eventually(partial(self.rows, query), lambda rows: not rows), query
 
@@ -140,8 +145,8 @@ class Theatre:
 
     def completed(self) -> int:
         """How many executions the living workers finished with an answer, as they count them."""
-        shown = [self.deployment.scrape(name).decode() for name in self.living()]
-        samples = [one for text in shown for kind in text_string_to_metric_families(text) for one in kind.samples]
+        families = [kind for name in self.living() for kind in text_string_to_metric_families(self.shown(name))]
+        samples = [one for kind in families for one in kind.samples]
         wanted = [one for one in samples if one.name == "sealbid_worker_calls_total"]
         return sum(int(one.value) for one in wanted if one.labels["status"] == "OK")
 
@@ -150,18 +155,23 @@ class Theatre:
         rows = self.rows("SELECT balance_nanos FROM ledger_account WHERE kind = 'suspense'")
         return sum(balance for (balance,) in rows)
 
-    def gauge(self, name: str, gauge: str) -> float | None:
-        """One thing a process measures; None while it does not listen."""
-        return self.gauges(name).get(gauge)
+    def quiet(self, name: str) -> bool:
+        """Whether a worker runs nothing and keeps nothing, or was killed."""
+        gauges = self.gauges(name)
+        quiet = gauges.get("running") == 0 and gauges.get("unconfirmed_halves") == 0
+        return quiet or self.deployment.processes.exited(name) is not None
 
     def gauges(self, name: str) -> dict[str, float]:
         """What a process measures, by name without its own; nothing while it does not listen."""
-        try:
-            shown = self.deployment.scrape(name).decode()
-        except URLError:
-            return {}
-        lines = [line.split() for line in shown.splitlines() if line.startswith("sealbid_")]
+        lines = [line.split() for line in self.shown(name).splitlines() if line.startswith("sealbid_")]
         return {line[0].partition("{")[0].split("_", 2)[-1]: float(line[-1]) for line in lines}
+
+    def shown(self, name: str) -> str:
+        """A process's metrics; nothing while it does not listen, or once it was killed."""
+        try:
+            return self.deployment.scrape(name).decode()
+        except OSError:
+            return ""
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the gateway's journal, read beside it."""
