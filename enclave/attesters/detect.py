@@ -100,7 +100,7 @@ def _automatic(signs: Sequence[Sign]) -> AttesterChoice:
     seen = "; ".join(blocked) or "no sign of a TEE"
     raise SettingsError(
         f"attester is auto with {seen}, want TDX, SEV-SNP or SGX ready (`sealbid worker doctor` says what is missing); "
-        "a TPM or the SIMULATED attester must be named"
+        "tpm and simulated must be named"
     )
 
 

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sealbid worker`: run a worker."""
+"""`sealbid worker`: run a worker, and say beforehand what its machine can prove."""
 
 from pathlib import Path
 
 import click
 
 from sealbid.commands.configuration import config_option, read_settings
+from sealbid.commands.worker_evidence import attest, doctor
 
 
 @click.group(
     short_help="Run a worker.",
     epilog="""\b
-Example:
+Examples:
   sealbid worker serve --config worker.toml
+  sealbid worker doctor
 """,
 )
 def worker() -> None:
@@ -35,3 +37,7 @@ def serve(config: Path | None) -> None:
     from enclave.app import main
 
     main(settings)
+
+
+worker.add_command(doctor)
+worker.add_command(attest)

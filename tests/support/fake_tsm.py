@@ -8,6 +8,7 @@ made when `outblob` is read, and the object's files go with its directory.
 
 import errno
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,21 @@ from attestation.binding import KeyBinding, Profile
 from enclave.attesters.device import DeviceFailed
 from enclave.attesters.nvml import CCState
 from enclave.attesters.tsm import REPORTS
+
+VCEK = "63da758d-e664-4564-adc5-f4b93be8accd"
+ASK = "4ab7b379-bbac-4fe4-a02f-05aef327c782"
+ARK = "c0b406a4-a803-4952-9743-3fb6014cd0ae"
+CRL = "92f81bc3-5811-4d3d-97ff-d19f88dc67ea"
+
+
+def table(*entries: tuple[str, bytes], lie: int = 0) -> bytes:
+    """A certificate table as a host lays it out: entries, an empty one, then what they point to."""
+    at = 24 * (len(entries) + 1)
+    head, body = b"", b""
+    for guid, data in entries:
+        head += uuid.UUID(guid).bytes + (at + len(body)).to_bytes(4, "little") + (len(data) + lie).to_bytes(4, "little")
+        body += data
+    return head + bytes(24) + body
 
 
 def binding(profile: Profile = Profile.PRODUCTION, *, devices: tuple[tuple[str, bytes], ...] = ()) -> KeyBinding:

@@ -3,7 +3,6 @@
 
 import errno
 import json
-import uuid
 from collections.abc import Callable
 from itertools import count
 
@@ -19,15 +18,11 @@ from attestation.tee.snp.product import Product
 from enclave.attesters.device import DeviceFailed
 from enclave.attesters.tsm import ATTEMPTS, MAX_CERTIFICATES, TSMQuoter, certificate_table
 from tests.support import fake_amd
-from tests.support.fake_tsm import FakeTSM, binding
+from tests.support.fake_tsm import ARK, ASK, CRL, VCEK, FakeTSM, binding, table
 from tests.support.vectors import vectors
 from tests.support.worlds import START
 
 DATA = bytes(range(64))
-VCEK = "63da758d-e664-4564-adc5-f4b93be8accd"
-ASK = "4ab7b379-bbac-4fe4-a02f-05aef327c782"
-ARK = "c0b406a4-a803-4952-9743-3fb6014cd0ae"
-CRL = "92f81bc3-5811-4d3d-97ff-d19f88dc67ea"
 
 
 def quote_over(data: bytes) -> bytes:
@@ -38,16 +33,6 @@ def quoter(kernel: FakeTSM, slept: list[float] | None = None) -> TSMQuoter:
     names = count(1)
     waits: list[float] = [] if slept is None else slept
     return TSMQuoter(files=kernel, entropy=lambda size: next(names).to_bytes(size, "big"), sleep=waits.append)
-
-
-def table(*entries: tuple[str, bytes], lie: int = 0) -> bytes:
-    """A certificate table as a host lays it out: entries, an empty one, then what they point to."""
-    at = 24 * (len(entries) + 1)
-    head, body = b"", b""
-    for guid, data in entries:
-        head += uuid.UUID(guid).bytes + (at + len(body)).to_bytes(4, "little") + (len(data) + lie).to_bytes(4, "little")
-        body += data
-    return head + bytes(24) + body
 
 
 def test_a_report_is_over_the_data_asked_for() -> None:
