@@ -131,15 +131,6 @@ def test_a_key_certificate_with_serial_number_zero_loads_without_a_warning() -> 
         assert leaf.serial_number == 0
 
 
-def test_each_pinned_root_is_amd_s() -> None:
-    """A chain to each of the three roots is met above; no root serves another processor line."""
-    assert {verified(case).facts["product"] for case in ("v2_120d77b213", "v3_4ae0e73ab3", "v5_85da705e19")} == {
-        "Milan",
-        "Genoa",
-        "Turin",
-    }
-
-
 def test_no_flipped_byte_of_a_real_report_is_accepted() -> None:
     """Every byte of a recorded Turin report and of its VCEK, serial number 0 and all: none is free."""
     report, collateral = recorded("v5_85da705e19")
