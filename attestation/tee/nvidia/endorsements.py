@@ -2,11 +2,12 @@
 """What NVIDIA endorses a report with: the device's chain, manifests of golden values, revocation statements.
 
 All of it comes with the evidence and is verified here, once as long as it is remembered; what depends on the time is
-judged at every use. A report does not say whose it is, so the chains that came along are tried, those that mention the
-report's firmware first and of these the one that fitted longest ago: devices of one machine report in turn, so from the
-second attestation on the first try is right. The order never alters the outcome.
+judged at every use. A report does not say whose it is, so the chains that came along are tried: those that mention the
+report's firmware first, of these the one that fitted a report with the same fields before, then the one that fitted any
+longest ago, since devices of one machine report in turn. The order never alters the outcome.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import count
@@ -60,9 +61,10 @@ class Endorsements:
             message = f"collateral {CHAIN_KIND} are {len(chains)}, want at most {MAX_CHAINS}"
             raise MalformedEvidence(Reason.MALFORMED, message)
         read = {digest: self._chain(digest, item) for digest, item in chains.items()}
-        for digest in sorted(self._turns.order(read), key=lambda digest: mark not in read[digest].leaf_der):
+        alike = hashlib.sha256(b"".join(exchange.fields.values())).digest()
+        for digest in sorted(self._turns.order(read, alike), key=lambda digest: mark not in read[digest].leaf_der):
             if read[digest].signed(exchange):
-                self._turns.fitted(digest)
+                self._turns.fitted(digest, alike)
                 return self._devices.get(digest, lambda chain=read[digest]: chain.verify(self._roots))  # type: ignore[misc]
         got = f"signed by none of {len(chains)} chains"
         raise NotGenuine(Reason.SIGNATURE_INVALID, f"nvidia report is {got}, want it signed by its device")
@@ -100,23 +102,34 @@ class Endorsements:
 
 
 class Turns:
-    """Which of some things had its turn longest ago; those that never had one come first, in the order given."""
+    """In which order to try what may fit: what fitted something alike before, then what fitted longest ago or never.
+
+    A machine's GPUs name their switches in an order of their own, so one that reports again looks like itself. Where
+    they all look the same, what fitted last belongs to the one before and has no precedence.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._count = count(1)
         self._last: OrderedDict[bytes, int] = OrderedDict()
+        self._alike: OrderedDict[bytes, bytes] = OrderedDict()
         self._lock = Lock()
 
-    def order(self, digests: Collection[bytes]) -> list[bytes]:
-        """All of `digests`, the longest without a turn first."""
+    def order(self, digests: Collection[bytes], alike: bytes) -> list[bytes]:
+        """All of `digests`, the likeliest first, in the order given where nothing is known."""
         with self._lock:
-            return sorted(digests, key=lambda digest: self._last.get(digest, 0))
+            turns = {digest: self._last.get(digest, 0) for digest in digests}
+            before = self._alike.get(alike)
+        if before in turns and turns[before] < max(turns.values()):
+            turns[before] = -1
+        return sorted(turns, key=turns.__getitem__)
 
-    def fitted(self, digest: bytes) -> None:
-        """Notes that `digest` has had its turn."""
+    def fitted(self, digest: bytes, alike: bytes) -> None:
+        """Notes that `digest` has had its turn, for something that looks like `alike`."""
         with self._lock:
             self._last[digest] = next(self._count)
-            self._last.move_to_end(digest)
-            while len(self._last) > self._limit:
-                self._last.popitem(last=False)
+            self._alike[alike] = digest
+            for known, key in ((self._last, digest), (self._alike, alike)):
+                known.move_to_end(key)
+                while len(known) > self._limit:
+                    known.popitem(last=False)

@@ -10,7 +10,9 @@ from attestation.bundle import Collateral, Evidence
 from attestation.claims import ComponentID, ComponentKind, EvidenceClaims, TCBStatus, TEEKind
 from attestation.errors import AttestationError, CollateralUnavailable, NotGenuine, Reason
 from attestation.facts.vocabularies import VOCABULARIES
+from attestation.tee.nvidia.chain import DeviceChain
 from attestation.tee.nvidia.fwid import COMPOSITE_DEVICE_ID
+from attestation.tee.nvidia.spdm import MeasurementExchange
 from attestation.tee.nvidia.verifier import NVIDIAVerifier
 from tests.support.fake_nvidia import (
     DRIVER_GOLDEN,
@@ -318,3 +320,39 @@ def test_what_was_remembered_decides_as_what_was_not() -> None:
     later = NOW + timedelta(days=2)
     error = refusal(lambda: verifier.verify(device.evidence(), [device.chain, *RIMS], now=later))
     assert error.reason is Reason.CERTIFICATE_EXPIRED
+
+
+def test_a_chain_that_is_not_valid_yet_is_refused() -> None:
+    """As of a time before the device was certified there is no such device."""
+    assert refusal(lambda: claims(now=datetime(2021, 1, 1, tzinfo=UTC))).reason is Reason.CERTIFICATE_EXPIRED
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["named-switches", "alike"])
+def test_a_machine_that_attests_again_costs_one_try_per_report(monkeypatch: pytest.MonkeyPatch, linked: bool) -> None:
+    """In the order of before, or in any order where each GPU names the switches in an order of its own."""
+    switches = [NVIDIA.switch() for _ in range(4)]
+    gpus = [NVIDIA.gpu() for _ in range(4)]
+    chains = [gpu.chain for gpu in gpus]
+    verifier = NVIDIA.verifier()
+
+    tries: list[DeviceChain] = []
+    signed = DeviceChain.signed
+
+    def counted(chain: DeviceChain, exchange: MeasurementExchange) -> bool:
+        tries.append(chain)
+        return signed(chain, exchange)
+
+    monkeypatch.setattr(DeviceChain, "signed", counted)
+
+    def attest(order: list[int]) -> int:
+        tries.clear()
+        for place in order:
+            named = switches[place:] + switches[:place] if linked else []
+            verifier.verify(gpus[place].evidence(gpus[place].report(switches=named)), chains, now=NOW)
+        return len(tries)
+
+    attest([2, 0, 3, 1])
+    assert attest([2, 0, 3, 1]) == 4
+    assert attest([2, 0, 3, 1]) == 4
+    if linked:
+        assert attest([3, 2, 1, 0]) == 4
