@@ -2,7 +2,7 @@
 """The evidence bundle: all that proves one binding of keys, and its content address (docs/spec.md, 3.9).
 
     Bundle = {0:"sealbid/bundle/1", 1:challenge bstr, 2:keyset bstr, 3:binding bstr,
-              4:[[kind tstr, format tstr, data bstr],..] 1..32, 5:[[kind tstr, data bstr],..] 0..64}
+              4:[[kind tstr, format tstr, data bstr],..] 1..32, 5:[[kind tstr, data bstr],..] 0..128}
 
 The inner bytes are kept as received, so that a verdict can be re-derived from the archive years later. A bundle holds
 raw platform identities: it is archived for auditors, never put into the log. Verifies nothing.
@@ -19,7 +19,7 @@ from attestation.codec.fields import array, octets, text
 from attestation.errors import Malformed, MalformedEvidence, Reason
 
 MAX_EVIDENCE: Final = 32
-MAX_COLLATERAL: Final = 64
+MAX_COLLATERAL: Final = 128
 MAX_EVIDENCE_BYTES: Final = 1 << 20
 MAX_COLLATERAL_BYTES: Final = 4 << 20
 MAX_PART_BYTES: Final = 16 << 10

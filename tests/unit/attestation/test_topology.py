@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from attestation.appraisal.policy import read_policy
-from attestation.appraisal.topology import linked, topology
+from attestation.appraisal.topology import topology
 from attestation.claims import ComponentID, ComponentKind, EvidenceClaims, TEEKind
 from attestation.errors import Reason
 from tests.support.attested import some_claims
 from tests.support.worlds import policy_bytes
 
+GPUS = tuple(ComponentID(kind=ComponentKind.GPU, value=b"gpu-%d" % n) for n in (1, 2))
 SWITCHES = tuple(ComponentID(kind=ComponentKind.SWITCH, value=b"switch-%d" % n) for n in range(2))
 
 
@@ -22,7 +23,7 @@ def gpu(serial: int = 1, *, peers: tuple[ComponentID, ...] = (), mode: str = "sp
 
 
 def switch(identity: ComponentID) -> EvidenceClaims:
-    return replace(some_claims().cpu, kind=TEEKind.NVIDIA_SWITCH, platform_ids=(identity,), peers=())
+    return replace(some_claims().cpu, kind=TEEKind.NVIDIA_SWITCH, platform_ids=(identity,), peers=GPUS)
 
 
 def found(*devices: EvidenceClaims, **changes: str) -> list[str]:
@@ -45,7 +46,7 @@ def test_the_topology_a_policy_states_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("devices", "fields"),
     [
-        ((gpu(1, peers=SWITCHES), *map(switch, SWITCHES)), ["topology.gpus"]),
+        ((gpu(1, peers=SWITCHES), *map(switch, SWITCHES)), ["topology.gpus", "topology.linked"]),
         (
             (gpu(1, peers=SWITCHES), gpu(2, peers=SWITCHES), switch(SWITCHES[0])),
             ["topology.switches", "topology.linked"],
@@ -64,9 +65,3 @@ def test_what_does_not_stand_together_is_refused_by_name(
 ) -> None:
     """A missing GPU or switch, a foreign link and an odd one out each have their own finding."""
     assert found(*devices, **EIGHT) == fields
-
-
-def test_links_of_a_machine_without_switches() -> None:
-    """No switch and no link is `none`; a link to a switch that did not attest is `broken`."""
-    assert linked([gpu(1)], []) == "none"
-    assert linked([gpu(1, peers=SWITCHES)], []) == "broken"

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from attestation.appraisal.policy import AppraisalPolicy, read_policy
-from attestation.audit.evidence import Question, Subject
+from attestation.audit.evidence import Subject
+from attestation.audit.judgement import Question
 from attestation.bundle import Collateral, Evidence
 from attestation.claims import DEVICE_KINDS, EvidenceClaims, Measurement, Scalar, TCBStatus, TEEKind
 from attestation.facts.vocabularies import VOCABULARIES
