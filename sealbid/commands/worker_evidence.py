@@ -17,6 +17,7 @@ from sealbid.commands.audit_evidence import Hex
 from sealbid.commands.configuration import config_option, read_settings
 from sealbid.commands.output import fail, json_option, print_json, refuse
 from sealbid.commands.ownership import check_ownership
+from sealbid.commands.policy_file import read_policy_file
 
 if TYPE_CHECKING:
     from attestation.appraisal.policy import AppraisalPolicy
@@ -57,13 +58,11 @@ def doctor(config: Path | None, policy: Path | None, root: Path, as_json: bool) 
     Makes evidence on trial with throw-away keys, which registers nobody, by the attester --config names or the one
     that would be chosen. Exits 0 if that worked and the policy accepts it, 10 rejected, 20 undecided or no evidence.
     """
-    from attestation.appraisal.policy import MAX_POLICY_BYTES, read_policy
-    from attestation.files import read_file
     from enclave.attesters.nvml import NVMLLibrary
     from enclave.onboarding.doctor import examine
 
     check_ownership()
-    rules = None if policy is None else read_policy(read_file(policy, "policy", MAX_POLICY_BYTES))
+    rules = None if policy is None else read_policy_file(policy)
     signs = examine(root, NVMLLibrary.load if root == Path("/") else None)
     found = _diagnose(signs, config, rules, root)
     if as_json:

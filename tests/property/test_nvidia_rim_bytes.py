@@ -6,6 +6,8 @@ Flips that are accepted are the free bytes. There are these, and they alter no v
   canonical form none of it; the same for a line feed in an attribute's value, which XML reads as a space;
 * inside the signature, which signs only a part of itself: line feeds of the certificates' Base64, and white space
   between its elements, where no text is read.
+
+Of the 21,053 bytes of NVIDIA's manifest of driver 550.90.07 these are 493, 7 of them inside the signature.
 """
 
 from collections.abc import Iterator

@@ -78,12 +78,16 @@ class RIMMaker:
         *,
         algorithms: Mapping[str, str] | None = None,
         uri: str = "",
+        rearranged: Callable[[str], str] = lambda info: info,
         chain: Sequence[x509.Certificate] | None = None,
         by: ec.EllipticCurvePrivateKey | None = None,
     ) -> bytes:
-        """`text`, a whole document, with the signature as the last child of its root."""
+        """`text`, a whole document, with the signature as the last child of its root.
+
+        `rearranged` alters SignedInfo before it is signed.
+        """
         digest = base64.b64encode(hashlib.sha384(_canonical(text)).digest()).decode()
-        info = _signed_info(digest, algorithms or {}, uri)
+        info = rearranged(_signed_info(digest, algorithms or {}, uri))
         key = by or self.chain[0].key
         shell = _wrapped(info, "", [])
         signed = _canonical_info(_appended(text, shell))
@@ -186,9 +190,7 @@ def issue(
         .not_valid_after(begins + lasts)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(
-            x509.KeyUsage(
-                digital_signature=signs and not ca, key_cert_sign=ca, crl_sign=ca, decipher_only=False, **usage
-            ),
+            x509.KeyUsage(digital_signature=signs, key_cert_sign=ca, crl_sign=ca, decipher_only=False, **usage),
             critical=True,
         )
     )
@@ -198,13 +200,13 @@ def issue(
 def _levels(signer_begins: datetime) -> tuple[_Level, ...]:
     keys = [ec.generate_private_key(ec.SECP384R1()) for _ in _LEVELS]
     long = {"begins": datetime(2023, 1, 1, tzinfo=UTC), "lasts": timedelta(days=10_000)}
-    root = issue(_LEVELS[0], keys[0], keys[0], _named(_LEVELS[0]), ca=True, **long)  # type: ignore[arg-type]
+    root = issue(_LEVELS[0], keys[0], keys[0], _named(_LEVELS[0]), ca=True, signs=False, **long)  # type: ignore[arg-type]
     certificates = [root]
     for place, (above, below) in enumerate(pairwise(keys)):
         leaf = place == len(_LEVELS) - 2
         times = {"begins": signer_begins, "lasts": SIGNER_LIFE} if leaf else long
         subject, issuer = _LEVELS[place + 1], certificates[-1].subject
-        certificates.append(issue(subject, below, above, issuer, ca=not leaf, **times))  # type: ignore[arg-type]
+        certificates.append(issue(subject, below, above, issuer, ca=not leaf, signs=leaf, **times))  # type: ignore[arg-type]
     levels = [_Level(key=key, certificate=item) for key, item in zip(keys, certificates, strict=True)]
     return tuple(reversed(levels))
 

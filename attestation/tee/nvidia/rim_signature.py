@@ -75,7 +75,7 @@ def verify_enveloped(root: etree._Element, *, roots: Collection[bytes]) -> tuple
 
 def _only_signature(root: etree._Element) -> etree._Element:
     found = list(root.iter(f"{_DS}Signature"))
-    if len(found) != 1 or len(root) == 0 or root[-1] is not found[0] or (found[0].tail or "").strip("\n "):
+    if len(found) != 1 or len(root) == 0 or root[-1] is not found[0]:
         raise malformed(f"{_NAME} signatures", f"{len(found)} or misplaced", "one, the root's last child")
     if found[0].tail:
         raise malformed(f"{_NAME} signature", "followed by text", "the end of the root")

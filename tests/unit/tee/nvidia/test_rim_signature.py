@@ -25,6 +25,7 @@ from tests.support.fake_nvidia_rim import (
 
 MAKER = RIMMaker()
 META = {"colloquialVersion": "999.1", "edition": "GPU", "product": "GH100", "revision": "r1", "PayloadType": "direct"}
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 TEXT = document(META, resource_lines({1: [b"\x01" * 48]}), {})
 
 
@@ -126,12 +127,36 @@ def test_signatures_of_another_form_are_unsupported(form: dict[str, Any]) -> Non
     assert reason_of(MAKER.sign(TEXT, **form)) is Reason.UNSUPPORTED
 
 
+def test_parts_in_another_order_of_nesting_are_unsupported() -> None:
+    """The same elements in the same order, nested otherwise and signed by the right key, are another form."""
+
+    def digest_outside(info: str) -> str:
+        start, end = info.index("<ds:DigestValue>"), info.index("</ds:Reference>")
+        return info[:start] + "</ds:Reference>" + info[start:end] + "</ds:SignedInfo>"
+
+    assert reason_of(MAKER.sign(TEXT, rearranged=digest_outside)) is Reason.UNSUPPORTED
+
+
+def test_a_certificate_has_one_spelling() -> None:
+    """Base64 whose last bits mean nothing must have them zero, so that nothing about a manifest can be spelt twice."""
+    for rim in (RIMMaker().rim() for _ in range(20)):
+        at = rim.find(b"=\n</ds:X509Certificate>")
+        last = at - 2 if rim[at - 1 : at] == b"=" else at - 1
+        if at > 0:
+            break
+    else:
+        pytest.fail("no certificate ends in padding")
+    other = _ALPHABET[_ALPHABET.index(rim[last]) | 1]
+    spelt = rim[:last] + bytes([other]) + rim[last + 1 :]
+    assert spelt != rim
+    assert reason_of(spelt) is Reason.MALFORMED
+
+
 INFO_CHANGES = {
     "a second reference": ("</ds:Reference>", '</ds:Reference><ds:Reference URI="#x"/>'),
     "a third transform": ("</ds:Transforms>", '<ds:Transform Algorithm="x"/></ds:Transforms>'),
     "an attribute": ("<ds:SignedInfo>", '<ds:SignedInfo Id="x">'),
     "a parameter": ('xml-c14n11"/></ds:Transforms>', 'xml-c14n11"><ds:XPath/></ds:Transform></ds:Transforms>'),
-    "a moved digest": ("<ds:DigestValue>", "</ds:Reference><ds:DigestValue>"),
 }
 
 
@@ -175,6 +200,8 @@ def test_no_signature_or_two_are_malformed() -> None:
     assert reason_of(good[:end] + signature + good[end:]) is Reason.MALFORMED
     first = good.index(b"    <ns0:Entity")
     assert reason_of(good[:first] + signature + good[first:start] + good[end:]) is Reason.MALFORMED
+    entity = good.index(b"<ns0:Entity")
+    assert reason_of(good[:entity] + signature + good[entity:start] + good[end:]) is Reason.MALFORMED
     inside = good.index(b"    </ns0:Payload>")
     assert reason_of(good[:inside] + signature + good[inside:start] + good[end:]) is Reason.MALFORMED
 
