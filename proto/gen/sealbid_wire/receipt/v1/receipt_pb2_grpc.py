@@ -52,7 +52,8 @@ class ReceiptServiceServicer(object):
     """
 
     def GetReceipt(self, request, context):
-        """The receipt of one request, complete once both signatures have joined. Callers: caller (own), operator, auditor.
+        """The receipt of one request, complete once both signatures have joined; without the worker's once that is given up
+        (docs/spec.md, 9.5). Callers: caller (own), operator, auditor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

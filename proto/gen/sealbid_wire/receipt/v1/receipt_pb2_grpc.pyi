@@ -34,7 +34,9 @@ class ReceiptServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReceiptServiceAsyncStub: ...
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_receipt_pb2.GetReceiptRequest, _receipt_pb2.GetReceiptResponse]
-    """The receipt of one request, complete once both signatures have joined. Callers: caller (own), operator, auditor."""
+    """The receipt of one request, complete once both signatures have joined; without the worker's once that is given up
+    (docs/spec.md, 9.5). Callers: caller (own), operator, auditor.
+    """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_receipt_pb2.GetAccountRequest, _receipt_pb2.GetAccountResponse]
     """What the caller's tenant has been charged. Callers: caller (own), operator, auditor."""
 
@@ -44,7 +46,9 @@ class ReceiptServiceAsyncStub(ReceiptServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetReceipt: _aio.UnaryUnaryMultiCallable[_receipt_pb2.GetReceiptRequest, _receipt_pb2.GetReceiptResponse]  # type: ignore[assignment]
-    """The receipt of one request, complete once both signatures have joined. Callers: caller (own), operator, auditor."""
+    """The receipt of one request, complete once both signatures have joined; without the worker's once that is given up
+    (docs/spec.md, 9.5). Callers: caller (own), operator, auditor.
+    """
     GetAccount: _aio.UnaryUnaryMultiCallable[_receipt_pb2.GetAccountRequest, _receipt_pb2.GetAccountResponse]  # type: ignore[assignment]
     """What the caller's tenant has been charged. Callers: caller (own), operator, auditor."""
 
@@ -57,7 +61,9 @@ class ReceiptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _receipt_pb2.GetReceiptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_receipt_pb2.GetReceiptResponse, _abc.Awaitable[_receipt_pb2.GetReceiptResponse]]:
-        """The receipt of one request, complete once both signatures have joined. Callers: caller (own), operator, auditor."""
+        """The receipt of one request, complete once both signatures have joined; without the worker's once that is given up
+        (docs/spec.md, 9.5). Callers: caller (own), operator, auditor.
+        """
 
     @_abc_1.abstractmethod
     def GetAccount(
