@@ -13,23 +13,22 @@ verdict of this module admits anything: it returns values and holds no key.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from attestation.appraisal.appraise import appraise
 from attestation.appraisal.part import appraise_part
-from attestation.appraisal.policy import AppraisalPolicy
 from attestation.appraisal.topology import topology
 from attestation.audit.captures import Capture, Recomputed, Reported, read_capture, recompute
 from attestation.audit.endorsement import judge_endorsement
 from attestation.audit.judgement import Part, Remark, Verdict, of_error, of_findings
+from attestation.audit.judgement import Question as Question
+from attestation.audit.pieces import Piece, help_in, pieces
 from attestation.audit.recognise import Beside, Recognised, recognise
 from attestation.binding import Challenge
-from attestation.bundle import Collateral, Evidence, EvidenceBundle
+from attestation.bundle import Collateral, EvidenceBundle
 from attestation.claims import DEVICE_KINDS, EvidenceClaims
 from attestation.errors import AttestationError, Malformed, MalformedEvidence, NotGenuine, Reason
 from attestation.facts.vocabularies import VOCABULARIES
-from attestation.tee.interface import Verifier, Verifiers
 from attestation.verify import verify_bundle
 
 META: Final = "meta.json"
@@ -45,16 +44,6 @@ _ARCHIVED: Final = (
 )
 _NO_NONCE: Final = "no nonce was given: whose question it answers is not known"
 _ONE_MACHINE: Final = "that its parts are of one machine: nothing in a folder of reports ties them together"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What an auditor asks with: the policy, the verifiers of its profile, the time, and the nonce that was sent."""
-
-    policy: AppraisalPolicy
-    verifiers: Verifiers
-    now: datetime
-    nonce: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +64,10 @@ def audit(subject: Subject, collateral: Iterable[tuple[str, bytes]], question: Q
     given = tuple(recognise(name, data) for name, data in collateral)
     if len(own) == 1 and own[0].bundle is not None:
         return _archived(subject, own[0].bundle, question)
-    endorsements = tuple(item for one in (*own, *given) for item in one.collateral)
-    parts = tuple(_part(one, one.evidence, endorsements, question) for one in own if one.evidence is not None)
+    beside = help_in((*own, *given))
+    parts = tuple(_part(piece, question) for piece in pieces(own, beside, question))
     if not parts:
-        parts = tuple(_without_evidence(subject, own, endorsements, question))
+        parts = tuple(_without_evidence(subject, own, beside.endorsements, question))
     recomputed, remarks = _together(subject, parts, question)
     return Verdict(
         subject=subject.name,
@@ -93,38 +82,22 @@ def audit(subject: Subject, collateral: Iterable[tuple[str, bytes]], question: Q
     )
 
 
-def _part(one: Recognised, evidence: Evidence, endorsements: Sequence[Collateral], question: Question) -> Part:
+def _part(piece: Piece, question: Question) -> Part:
     claims: EvidenceClaims | None = None
-    remarks: list[Remark] = []
     try:
-        claims = _verifier(evidence, question).verify(evidence, endorsements, now=question.now)
+        claims = piece.verify()
     except AttestationError as error:
-        remarks.append(of_error(error))
+        remarks: Sequence[Remark] = [of_error(error)]
     else:
-        remarks += _committed(one, claims)
-        remarks += of_findings(appraise_part(claims, question.policy))
+        remarks = of_findings(appraise_part(claims, question.policy))
     return Part(
-        name=one.name,
-        kind=evidence.kind.value,
-        format=evidence.format,
-        sha256=evidence.sha256,
+        name=piece.name,
+        kind=piece.kind.value,
+        format=piece.format,
+        sha256=piece.sha256,
         claims=claims,
         remarks=tuple(remarks),
     )
-
-
-def _verifier(evidence: Evidence, question: Question) -> Verifier:
-    verifier = question.verifiers.get(evidence.kind)
-    if verifier is None:
-        known = ", ".join(sorted(kind.value for kind in question.verifiers)) or "none"
-        raise MalformedEvidence(Reason.UNSUPPORTED, f"evidence kind is {evidence.kind.value}, want one of {known}")
-    return verifier
-
-
-def _committed(one: Recognised, claims: EvidenceClaims) -> Iterator[Remark]:
-    """The remark on a certificate around a quote whose key is not the one the quote commits to."""
-    if one.committed is not None and not (one.key_named and claims.slot.startswith(one.committed)):
-        yield of_error(NotGenuine(Reason.BINDING_MISMATCH, "report data is of another key, want the certificate's key"))
 
 
 def _together(subject: Subject, parts: Sequence[Part], question: Question) -> tuple[Recomputed | None, list[Remark]]:

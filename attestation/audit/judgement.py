@@ -26,6 +26,17 @@ from attestation.errors import (
     Reason,
 )
 from attestation.exits import Exit
+from attestation.tee.interface import Verifiers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What an auditor asks with: the policy, the verifiers of its profile, the time, and the nonce that was sent."""
+
+    policy: AppraisalPolicy
+    verifiers: Verifiers
+    now: datetime
+    nonce: bytes | None = None
 
 
 class Answer(StrEnum):

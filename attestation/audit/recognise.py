@@ -7,6 +7,7 @@ malformed, unless the name claims a kind.
 
     evidence    TDX and SGX quotes, SEV-SNP reports, SPDM reports of GPUs and switches, RA-TLS certificates
     collateral  Intel's JSON, AMD and NVIDIA certificates, RIM XML, OCSP responses (DER or base64), CRLs, event logs
+    recorded    Azure's paravisor reports, vTPM quotes, bare TPM quotes and their keys (`attestation.audit.vtpm`)
     bundle      an archived `EvidenceBundle` (docs/spec.md, 3.9)
     beside      meta.json, raw answers and texts: read where a capture needs them, never judged
 """
@@ -23,6 +24,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from attestation.audit.ra_tls import carries_quote, quote_in
+from attestation.audit.vtpm import Form, form_of
 from attestation.bundle import Collateral, Evidence
 from attestation.claims import TEEKind
 from attestation.errors import MalformedEvidence
@@ -68,6 +70,7 @@ class Recognised:
     name: str
     evidence: Evidence | None = None
     collateral: tuple[Collateral, ...] = ()
+    recorded: tuple[Form, bytes] | None = None
     beside: Beside | None = None
     bundle: bytes | None = None
     committed: bytes | None = None
@@ -97,6 +100,11 @@ def _quote(name: str, data: bytes) -> Recognised | None:
     # Version 3 knows SGX alone and reserves the field that later says which.
     trusted_domain = int.from_bytes(data[:2], "little") > 3 and data[4:8] == b"\x81\0\0\0"
     return _evidence(name, TEEKind.TDX if trusted_domain else TEEKind.SGX, data)
+
+
+def _recorded(name: str, data: bytes) -> Recognised | None:
+    form = form_of(data)
+    return None if form is None else Recognised(name=name, recorded=(form, data))
 
 
 def _snp(name: str, data: bytes) -> Recognised | None:
@@ -138,7 +146,7 @@ def _pem(name: str, data: bytes) -> Recognised | None:
         chain = read_pem_chain(data, name)
     except MalformedEvidence:
         return Recognised(name=name, beside=Beside.UNKNOWN)
-    if _organization(chain[0]).startswith("NVIDIA"):
+    if _subject(chain[0], NameOID.ORGANIZATION_NAME).startswith("NVIDIA"):
         return _endorsement(name, "nvidia-chain", data)
     if len(chain) == 1:
         return _certificate(name, chain[0])
@@ -156,9 +164,10 @@ def _der(name: str, data: bytes) -> Recognised | None:
     except MalformedEvidence:
         pass
     try:
-        amd = b"Advanced Micro Devices" in read_crl(data, name).issuer.public_bytes()
+        issuers = read_crl(data, name).issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
     except MalformedEvidence:
         return None
+    amd = any(str(issuer.value).startswith(("ARK-", "SEV-")) for issuer in issuers)
     return _endorsement(name, "amd-crl" if amd else "x509-crl", data)
 
 
@@ -187,6 +196,7 @@ _TESTS: Final[tuple[Callable[[str, bytes], Recognised | None], ...]] = (
     _quote,
     _device,
     _event_log,
+    _recorded,
     _snp,
     _pem,
     _der,
@@ -221,11 +231,13 @@ def _certificate(name: str, certificate: x509.Certificate) -> Recognised:
 
 
 def _certificate_kind(certificate: x509.Certificate) -> str:
-    return "amd-certificate" if _organization(certificate) == "Advanced Micro Devices" else "tpm-certificate"
+    # AMD calls its authorities ARK-<product> and SEV-<product>, and its leaves SEV-VCEK and SEV-VLEK.
+    amd = _subject(certificate, NameOID.COMMON_NAME).startswith(("ARK-", "SEV-"))
+    return "amd-certificate" if amd else "tpm-certificate"
 
 
-def _organization(certificate: x509.Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+def _subject(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
+    names = certificate.subject.get_attributes_for_oid(oid)
     return str(names[0].value) if names else ""
 
 

@@ -83,9 +83,10 @@ def evidence(
     Says of each PATH whether it is genuine and whether the policy accepts it, with every finding, what mends it, and
     what stays unproven. The exit status is the worst of all: 0 accepted, 10 rejected, 20 undecided, 30 malformed.
     """
-    from attestation.audit.evidence import Question, audit
+    from attestation.audit.evidence import audit
     from attestation.audit.evidence_files import read_collateral, read_subject
     from attestation.audit.evidence_view import lines, to_json, worst_exit
+    from attestation.audit.judgement import Question
     from attestation.verifiers import verifiers_for
 
     check_ownership()

@@ -18,6 +18,10 @@ CHECKED: Mapping[TEEKind, Mapping[str, str]] = {
     TEEKind.TDX: {"tcb_level": '{ exactly = "known" }', "sept_ve_disable": "{ exactly = true }"},
     TEEKind.SGX: {"tcb_level": '{ exactly = "known" }'},
     TEEKind.SNP: {"product": '{ any_of = ["Genoa", "Turin"] }'},
+    TEEKind.AZURE_HCL: {
+        "snp_product": '{ any_of = ["Genoa", "Turin", "absent"] }',
+        "tdx_tcb_level": '{ any_of = ["known", "absent"] }',
+    },
     TEEKind.NVIDIA_GPU: {"driver_rim": '{ exactly = "match" }', "vbios_rim": '{ exactly = "match" }'},
     TEEKind.NVIDIA_SWITCH: {"firmware_rim": '{ exactly = "match" }'},
 }

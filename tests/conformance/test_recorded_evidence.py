@@ -6,8 +6,8 @@ from functools import cache
 import pytest
 
 from attestation.appraisal.policy import AppraisalPolicy
-from attestation.audit.evidence import Question, Subject, audit
-from attestation.audit.judgement import Answer, Verdict
+from attestation.audit.evidence import Subject, audit
+from attestation.audit.judgement import Answer, Question, Verdict
 from attestation.binding import Profile
 from attestation.tee.interface import Verifiers
 from attestation.verifiers import verifiers_for

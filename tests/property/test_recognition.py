@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognising a file is total: any bytes under any name are something, without an error and in bounded time."""
+"""Recognising and auditing are total: any bytes under any name are something, and never accepted by accident."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attestation.audit.evidence import Subject, audit
+from attestation.audit.evidence_view import lines, to_json
+from attestation.audit.judgement import Question
 from attestation.audit.recognise import Recognised, recognise
+from attestation.exits import Exit
+from attestation.verifiers import verifiers_for
+from tests.unit.attestation.audit.recorded import NOW, permissive
+
+QUESTION = Question(policy=permissive(), verifiers=verifiers_for(permissive().profile), now=NOW)
 
 MARKS = (
     b"<",
@@ -27,5 +35,15 @@ def test_any_bytes_are_something(mark: bytes, rest: bytes, name: str) -> None:
     """Exactly one thing is said of a file: evidence, a bundle, endorsements, or what accompanies them."""
     found = recognise(name, mark + rest)
     assert isinstance(found, Recognised)
-    said = [found.evidence is not None, bool(found.collateral), found.beside is not None, found.bundle is not None]
-    assert sum(said) == 1
+    said = (found.evidence, found.collateral or None, found.recorded, found.beside, found.bundle)
+    assert sum(one is not None for one in said) == 1
+
+
+@given(mark=st.sampled_from(MARKS), rest=st.binary(max_size=600), name=st.sampled_from(NAMES), alone=st.booleans())
+def test_an_audit_of_any_bytes_is_a_verdict(mark: bytes, rest: bytes, name: str, alone: bool) -> None:
+    """Whatever a file holds, the audit ends with a verdict that is not accepted, alone or as a folder of two."""
+    files = {name: mark + rest} if alone else {name: mark + rest, name + ".2": rest}
+    verdict = audit(Subject(name="any", files=files, folder=not alone), [("beside", rest)], QUESTION)
+    assert verdict.exit in (Exit.REJECTED, Exit.UNDECIDED, Exit.MALFORMED)
+    assert lines([verdict])
+    assert to_json([verdict])["exit"] == verdict.exit
