@@ -15,32 +15,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from attestation.appraisal.appraise import appraise
 from attestation.appraisal.part import appraise_part
 from attestation.appraisal.topology import topology
+from attestation.audit.archived import audit_archived
 from attestation.audit.captures import Capture, Recomputed, Reported, read_capture, recompute
 from attestation.audit.endorsement import judge_endorsement
-from attestation.audit.judgement import Part, Remark, Verdict, of_error, of_findings
+from attestation.audit.judgement import OF_PARTS, Part, Remark, Verdict, of_error, of_findings, unproven_of
 from attestation.audit.judgement import Question as Question
 from attestation.audit.pieces import Piece, help_in, pieces
 from attestation.audit.recognise import Beside, Recognised, recognise
-from attestation.binding import Challenge
-from attestation.bundle import Collateral, EvidenceBundle
+from attestation.bundle import Collateral
 from attestation.claims import DEVICE_KINDS, EvidenceClaims
-from attestation.errors import AttestationError, Malformed, MalformedEvidence, NotGenuine, Reason
-from attestation.facts.vocabularies import VOCABULARIES
-from attestation.verify import verify_bundle
+from attestation.errors import AttestationError, MalformedEvidence, NotGenuine, Reason
 
 META: Final = "meta.json"
-_OF_PARTS: Final = frozenset({"tee", "workload", "facts", "platform"})
 _ALONE: Final = (
     "it commits to no key of Sealbid: evidence like this is never admitted, whatever a policy says of it",
     "no challenge of ours is in it: whether it was fresh when it was made is not known",
     "which engines, configuration and suites it stands for: only a bundle says so, and the policy was not asked",
-)
-_ARCHIVED: Final = (
-    "that the challenge was ours and used once: the registry alone knows which challenges it issued",
-    "what log and lease say of it: an archived bundle holds neither",
 )
 _NO_NONCE: Final = "no nonce was given: whose question it answers is not known"
 _ONE_MACHINE: Final = "that its parts are of one machine: nothing in a folder of reports ties them together"
@@ -63,7 +55,8 @@ def audit(subject: Subject, collateral: Iterable[tuple[str, bytes]], question: Q
     own = tuple(recognise(name, data) for name, data in sorted(subject.files.items()))
     given = tuple(recognise(name, data) for name, data in collateral)
     if len(own) == 1 and own[0].bundle is not None:
-        return _archived(subject, own[0].bundle, question)
+        endorsements = tuple(item for one in given for item in one.collateral)
+        return audit_archived(subject.name, own[0].bundle, endorsements, question)
     beside = help_in((*own, *given))
     parts = tuple(_part(piece, question) for piece in pieces(own, beside, question))
     if not parts:
@@ -77,8 +70,8 @@ def audit(subject: Subject, collateral: Iterable[tuple[str, bytes]], question: Q
         remarks=tuple(remarks),
         binding=recomputed,
         unproven=tuple(dict.fromkeys(_unproven(parts, question))),
-        ignored=tuple(one.name for one in own if one.beside is Beside.UNKNOWN),
-        asked=_OF_PARTS | ({"topology"} if subject.folder else set()),
+        ignored=tuple(one.name for one in (*own, *given) if one.beside is Beside.UNKNOWN),
+        asked=OF_PARTS | ({"topology"} if subject.folder else set()),
     )
 
 
@@ -191,54 +184,12 @@ def _without_evidence(
     )
 
 
-def _archived(subject: Subject, data: bytes, question: Question) -> Verdict:
-    """An archived bundle of ours, verified and appraised as at admission, but for log, lease and certificate."""
-    parts: tuple[Part, ...] = ()
-    try:
-        bundle = EvidenceBundle.decode(data)
-        audience = Challenge.decode(bundle.challenge).audience
-        verified = verify_bundle(bundle, audience=audience, verifiers=question.verifiers, now=question.now)
-    except Malformed as error:
-        remarks: Sequence[Remark] = [of_error(MalformedEvidence(error.reason, error.message))]
-    except AttestationError as error:
-        remarks = [of_error(error)]
-    else:
-        parts = tuple(
-            Part(
-                name=f"{subject.name}#{place}",
-                kind=claims.kind.value,
-                format=claims.kind.value,
-                sha256=hashlib.sha256(data).digest(),
-                claims=claims,
-                remarks=(),
-            )
-            for place, claims in enumerate(verified.claims.parts())
-        )
-        remarks = of_findings(appraise(verified.claims, question.policy, question.now))
-    return Verdict(
-        subject=subject.name,
-        policy=question.policy,
-        now=question.now,
-        parts=parts,
-        remarks=tuple(remarks),
-        binding=None,
-        unproven=(*_ARCHIVED, *_of_kinds(parts)),
-        ignored=(),
-        asked=_OF_PARTS | {"topology", "code", "freshness", "sealing"},
-    )
-
-
 def _unproven(parts: Sequence[Part], question: Question) -> Iterator[str]:
     if any(part.endorsement for part in parts) or not any(part.claims for part in parts):
         return
-    yield from _of_kinds(parts)
+    yield from unproven_of(parts)
     yield from _ALONE
     if question.nonce is None:
         yield _NO_NONCE
     if len(parts) > 1:
         yield _ONE_MACHINE
-
-
-def _of_kinds(parts: Sequence[Part]) -> Iterator[str]:
-    for kind in dict.fromkeys(part.claims.kind for part in parts if part.claims is not None):
-        yield from VOCABULARIES[kind].unproven

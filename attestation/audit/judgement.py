@@ -6,7 +6,7 @@ Each says what it does to the two answers, and the worst remark decides: no befo
 accepted while either answer is undecided.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +26,7 @@ from attestation.errors import (
     Reason,
 )
 from attestation.exits import Exit
+from attestation.facts.vocabularies import VOCABULARIES
 from attestation.tee.interface import Verifiers
 
 
@@ -141,6 +142,16 @@ class Verdict:
         if self.genuine is Answer.YES and self.acceptable is Answer.YES:
             return Exit.ACCEPTED
         return Exit.UNDECIDED
+
+
+OF_PARTS: Final = frozenset({"tee", "workload", "facts", "platform"})
+"""The tables of a policy that any evidence is asked about."""
+
+
+def unproven_of(parts: Iterable[Part]) -> Iterator[str]:
+    """What genuine evidence of the kinds among `parts` leaves open, as their vocabularies say."""
+    for kind in dict.fromkeys(part.claims.kind for part in parts if part.claims is not None):
+        yield from VOCABULARIES[kind].unproven
 
 
 _REMEDIES: Final[Mapping[Reason, str]] = MappingProxyType(

@@ -8,6 +8,7 @@ import pytest
 from attestation.audit.evidence import audit
 from attestation.audit.evidence_view import SIMULATED, lines, to_json, worst_exit
 from attestation.audit.judgement import Answer
+from attestation.binding import Challenge
 from attestation.claims import ComponentID, ComponentKind, TCBStatus, TEEKind
 from attestation.errors import (
     AttestationError,
@@ -139,6 +140,12 @@ def test_every_endorsement_given_reaches_the_verifier() -> None:
     assert [item.kind for item in cpu.seen[0]] == ["intel-dcap-json", "nvidia-rim"]
 
 
+def test_what_is_not_read_is_said() -> None:
+    """A file of the folder, or given beside it, that nobody knows is named: it was not part of the verdict."""
+    verdict = audit(folder(tdx_quote_bin=QUOTE, notes_bin=b"x", a_md=b"text"), [("odd.der", b"y")], question())
+    assert (verdict.exit, verdict.ignored) == (Exit.ACCEPTED, ("notes.bin", "odd.der"))
+
+
 @pytest.mark.parametrize("data", [b"<a/>", b'{"tcb_info": "", "qe_identity": ""}'])
 def test_an_endorsement_by_itself_is_never_accepted(data: bytes) -> None:
     """What endorses evidence is no evidence."""
@@ -162,6 +169,27 @@ def test_an_archived_bundle_is_judged_as_at_admission() -> None:
     verdict = audit(file("bundle.cbor", altered), [], asked)
     assert verdict.acceptable is not Answer.YES
     assert audit(file("bundle.cbor", bundle[:-1]), [], asked).exit is Exit.MALFORMED
+
+
+def test_an_archived_bundle_answers_the_challenge_it_holds() -> None:
+    """The nonce that is given must be the challenge's, and endorsements beside it count as if they were in it."""
+    here, machine = world(), Machine()
+    challenge = here.challenge()
+    bundle = machine.bundle(challenge, here.clock.now)
+    nonce = Challenge.decode(challenge).random
+    asked = replace(
+        question(nonce=nonce),
+        policy=development_policy(),
+        verifiers={TEEKind.SIMULATED: SimulatedVerifier()},
+        now=here.clock.now,
+    )
+    assert audit(file("b", bundle.encode()), [], asked).exit is Exit.ACCEPTED
+    another = audit(file("b", bundle.encode()), [], replace(asked, nonce=bytes(32)))
+    assert (another.exit, another.reasons) == (Exit.REJECTED, (Reason.NONCE_MISMATCH,))
+    seen = Says(CollateralUnavailable(Reason.COLLATERAL_UNAVAILABLE, "x"))
+    verifiers = {TEEKind.SIMULATED: seen}
+    audit(file("b", bundle.encode()), [("r.xml", b"<a/>")], replace(asked, verifiers=verifiers))
+    assert [item.kind for item in seen.seen[0]] == [*(item.kind for item in bundle.collateral), "nvidia-rim"]
 
 
 def test_the_worst_of_several_decides_the_exit() -> None:
