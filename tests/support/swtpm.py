@@ -106,26 +106,28 @@ def software_tpm() -> Iterator[SoftwareTPM]:
 
 
 def tpm_policy(tpm: SoftwareTPM, **facts: str) -> bytes:
-    """A development policy for workers on this TPM: its EK root, PCR 14 for the worker, `facts` as TOML references."""
-    unset = 'unchecked = "a software TPM measures nothing here"'
+    """A development policy for workers on this TPM as it was started: its EK root, and PCR 14 for the worker."""
+    return tpm_policy_text(x509.load_pem_x509_certificates(tpm.issuers_pem)[-1], tpm.pcrs()[14], **facts)
+
+
+def tpm_policy_text(root: x509.Certificate, pcr14: bytes, **facts: str) -> bytes:
+    """A development policy that names a root and what PCR 14 must hold; `facts` are TOML references without braces."""
+    unset = 'unchecked = "a TPM made of software"'
     wanted: Mapping[str, str] = {
-        "ek_root": f'any_of = ["{tpm.root_sha256}"]',
+        "ek_root": f'any_of = ["{root.fingerprint(SHA256()).hex()}"]',
         "ek_key": 'exactly = "rsa-2048"',
-        "ek_crl": 'unchecked = "the CA of this test publishes none"',
         "ak_hierarchy": 'exactly = "endorsement"',
         "activation": 'exactly = "stated"',
         **facts,
     }
-    pcrs = tpm.pcrs()
-    registers = {name: f'any_of = ["sha256:{pcrs[14].hex()}"]' if name == "pcr14" else unset for name in TPM.registers}
+    registers = dict.fromkeys(TPM.registers, unset) | {"pcr14": f'any_of = ["sha256:{pcr14.hex()}"]'}
     text = (Path(__file__).parents[2] / "manifests" / "policies" / "development.toml").read_text()
-    head, rest = text.split("[workload.simulated]")
-    _, rest = rest.split("[topology]")
-    lines = [f"registers.{name} = {{ {value} }}" for name, value in registers.items()]
-    facts_lines = [f"{name} = {{ {wanted.get(name, unset)} }}" for name in TPM.facts]
-    workload = "\n".join(["[workload.tpm]", 'measured_by = "pcr14"', *lines, "", "[facts.tpm]", *facts_lines])
+    head, _, rest = text.partition("[workload.simulated]")
+    lines = ["[workload.tpm]", 'measured_by = "pcr14"']
+    lines += [f"registers.{name} = {{ {value} }}" for name, value in registers.items()]
+    lines += ["", "[facts.tpm]", *(f"{name} = {{ {wanted.get(name, unset)} }}" for name in TPM.facts), "", ""]
     head = head.replace('kinds = { any_of = ["simulated"] }', 'kinds = { any_of = ["tpm"] }')
-    return f"{head}{workload}\n\n[topology]{rest}".encode()
+    return (head + "\n".join(lines) + rest[rest.index("[topology]") :]).encode()
 
 
 def _manufacture(root: Path) -> None:
