@@ -34,6 +34,7 @@ _ALONE: Final = (
     "no challenge of ours is in it: whether it was fresh when it was made is not known",
     "which engines, configuration and suites it stands for: only a bundle says so, and the policy was not asked",
 )
+_ENDORSEMENT: Final = "anything about a machine: an endorsement by itself is no evidence"
 _NO_NONCE: Final = "no nonce was given: whose question it answers is not known"
 _ONE_MACHINE: Final = "that its parts are of one machine: nothing in a folder of reports ties them together"
 
@@ -185,7 +186,9 @@ def _without_evidence(
 
 
 def _unproven(parts: Sequence[Part], question: Question) -> Iterator[str]:
-    if any(part.endorsement for part in parts) or not any(part.claims for part in parts):
+    if any(part.endorsement for part in parts):
+        yield _ENDORSEMENT
+    if not any(part.claims for part in parts):
         return
     yield from unproven_of(parts)
     yield from _ALONE

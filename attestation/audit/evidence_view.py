@@ -112,6 +112,8 @@ def _binding(recomputed: Recomputed) -> dict[str, object]:
 
 def _unchecked(verdict: Verdict) -> Iterator[tuple[str, str]]:
     present = {part.claims.kind.value for part in verdict.parts if part.claims is not None}
+    if not present:
+        return  # nothing was genuine, so nothing was asked of the policy
     for name, reason in verdict.policy.unchecked().items():
         table, _, rest = name.partition(".")
         of_kind = table not in ("workload", "facts") or rest.partition(".")[0] in present

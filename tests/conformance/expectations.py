@@ -45,6 +45,8 @@ class Listed:
     role: str
     derived: str
     cases: tuple[Case, ...]
+    event_log: str | None = None
+    """The event log that replays to what the file quotes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,16 @@ def listed() -> tuple[Listed, ...]:
         for one in table.get("file", ()):
             cases = tuple(_case(one["path"], one["kind"], case) for case in one["case"])
             derived = cases[0].derived if cases else ""
-            found.append(Listed(path=one["path"], sha256=one["sha256"], role=one["role"], derived=derived, cases=cases))
+            found.append(
+                Listed(
+                    path=one["path"],
+                    sha256=one["sha256"],
+                    role=one["role"],
+                    derived=derived,
+                    cases=cases,
+                    event_log=one.get("event_log"),
+                )
+            )
         for path, part in table.get("parts", {}).items():
             found.append(Listed(path=path, sha256=part["sha256"], role=part["role"], derived=part["derived"], cases=()))
     return tuple(found)

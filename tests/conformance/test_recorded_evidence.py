@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every expectation of `tests/vectors/expected.toml`, through the same path as `sealbid audit evidence`."""
 
+import hashlib
 from functools import cache
 
 import pytest
@@ -9,9 +10,12 @@ from attestation.appraisal.policy import AppraisalPolicy
 from attestation.audit.evidence import Subject, audit
 from attestation.audit.judgement import Answer, Question, Verdict
 from attestation.binding import Profile
+from attestation.tee.eventlog.replay import replay
+from attestation.tee.eventlog.tcg2 import read_tcg2
 from attestation.tee.interface import Verifiers
+from attestation.tee.tpm.attest import read_quote
 from attestation.verifiers import verifiers_for
-from tests.conformance.expectations import Bundle, Case, Column, bundles, cases, listed
+from tests.conformance.expectations import Bundle, Case, Column, Listed, bundles, cases, listed
 from tests.conformance.policies import policy_named
 from tests.support.evidence_files import vector, vectors_folder
 
@@ -87,6 +91,15 @@ def test_recorded_bindings_recompute(bundle: Bundle) -> None:
         assert ("replayed" in logs) == (bundle.event_log == "matches")
     else:
         assert verdict.binding is None
+
+
+@pytest.mark.parametrize("one", [one for one in listed() if one.event_log], ids=lambda one: one.path)
+def test_recorded_event_logs_replay_to_what_was_quoted(one: Listed) -> None:
+    """The registers a log gives hash to the digest inside the TPM's quote."""
+    quote = read_quote(vector(one.path))
+    registers = replay(read_tcg2(vector(one.event_log or "")), quote.bank, quote.pcrs)
+    digest = hashlib.new(quote.bank, b"".join(registers[index] for index in quote.pcrs)).digest()
+    assert digest == quote.pcr_digest
 
 
 @pytest.mark.parametrize("policy", SHIPPED)
