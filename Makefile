@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FOREIGN := .venv-foreign
 FOREIGN_STAMP := $(FOREIGN)/.installed
+CWT := .venv-cwt
+CWT_STAMP := $(CWT)/.installed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
 CODE := attestation gateway enclave sealbid proto/sealbid_oip proto/generate.py benchmarks tests
@@ -35,10 +37,16 @@ $(FOREIGN_STAMP): requirements/foreign.lock
 	$(FOREIGN)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/foreign.lock
 	touch $@
 
+# cwt reads the attestation results that are handed out; it needs an older cbor2 than the product would take.
+$(CWT_STAMP): requirements/cwt.lock
+	test -x $(CWT)/bin/python || $(PYTHON) -m venv $(CWT)
+	$(CWT)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/cwt.lock
+	touch $@
+
 demo: $(STAMP) $(FOREIGN_STAMP) ## Registry, gateway and four workers on this machine, driven by tritonclient
 	$(BIN)/sealbid demo
 
-test: $(STAMP) $(FOREIGN_STAMP) ## All tests but the slow ones
+test: $(STAMP) $(FOREIGN_STAMP) $(CWT_STAMP) ## All tests but the slow ones
 	$(NO_NETWORK) $(PYTEST) -m "not net and not slow"
 	$(PYTEST) -m "net and not slow"
 
@@ -76,6 +84,7 @@ lock: $(STAMP) ## Solve the lock files again; takes what the configured index of
 	$(LOCK) $(RUNTIME_EXTRAS) --output-file requirements/runtime.lock pyproject.toml
 	$(LOCK) $(RUNTIME_EXTRAS) --extra dev --constraint requirements/runtime.lock --output-file requirements/dev.lock pyproject.toml
 	if [ -f requirements/foreign.in ]; then $(LOCK) --output-file requirements/foreign.lock requirements/foreign.in; fi
+	$(LOCK) --output-file requirements/cwt.lock requirements/cwt.in
 
 clean: ## Remove what was built, keep the environments
 	rm -rf build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

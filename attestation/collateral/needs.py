@@ -2,6 +2,7 @@
 """Which collateral a piece of evidence needs: read from its unverified bytes, without asking anybody.
 
     tdx, sgx        the platform's TCB info, quoting enclave identity and revocation lists
+    azure-hcl       what the hardware evidence inside it needs
     snp             the chip's VCEK and its chain, unless they came along; the root's revocation list
     nvidia-gpu      the driver's and the VBIOS's manifest         nvidia-switch    the firmware's manifest
     nvidia-chain    the status of the BROM, ICA and Identity certificates          nvidia-rim   that of its signers
@@ -34,6 +35,7 @@ from attestation.collateral.requests import (
     Request,
 )
 from attestation.errors import MalformedEvidence
+from attestation.tee.azure_hcl.verifier import read_hardware_evidence
 from attestation.tee.certificates import MAX_CHAIN, der_of, read_certificate
 from attestation.tee.dcap.pck import read_platform
 from attestation.tee.dcap.quote import read_quote
@@ -74,6 +76,8 @@ def _of_evidence(evidence: Sequence[Evidence], collateral: Sequence[Collateral])
                     yield from _intel(part)
                 case TEEKind.SNP:
                     yield from _amd(read_report(part.data), collateral)
+                case TEEKind.AZURE_HCL:
+                    yield from _of_evidence([read_hardware_evidence(part.data)], collateral)
                 case TEEKind.NVIDIA_GPU:
                     yield from _gpu(GPUReport.read(part.data))
                 case TEEKind.NVIDIA_SWITCH:
