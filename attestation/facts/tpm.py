@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What TPM 2.0 quotes and Azure's HCL-wrapped vTPM quotes state (TCG TPM 2.0 Library, parts 1 and 2)."""
+"""What TPM 2.0 quotes state (TCG TPM 2.0 Library, parts 1 and 2)."""
 
 from typing import Final
 
@@ -100,9 +100,4 @@ TPM: Final = Vocabulary(
         "whether the attestation key lives in the TPM of the EK certificate was decided by the registry alone",
         "a discrete TPM's bus can be tapped and reset, so that measurements are those of another start",
     ),
-)
-
-AZURE_HCL: Final = Vocabulary(
-    registers=TPM.registers,
-    facts={},
 )

@@ -5,6 +5,7 @@ A trial answers a challenge of its own making with keys that are thrown away, so
 judged by whoever has verifiers; this module has none, as nothing in a worker does.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,9 +15,12 @@ from typing import Final
 from attestation.binding import MAX_CHALLENGE_SECONDS, Challenge
 from attestation.bundle import EvidenceBundle
 from attestation.claims import TEEKind
+from attestation.tee.tpm.credential import SECRET_BYTES, make_credential
+from attestation.tee.tpm.endorsement import read_endorsement_key
+from attestation.tee.tpm.public import read_public
 from enclave.attesters.detect import Sign, SignState, inspect
 from enclave.attesters.device import DeviceFailed
-from enclave.attesters.interface import Attester, Duty, answer_challenge
+from enclave.attesters.interface import ActivatedAttester, Attester, Duty, answer_challenge
 from enclave.attesters.nvml import NVML, CCState
 from enclave.keys import KeyCustody
 
@@ -52,12 +56,22 @@ def try_evidence(attester: Attester, *, nonce: bytes, duty: Duty, now: datetime)
         issued=issued,
         expires=issued + MAX_CHALLENGE_SECONDS,
     )
+    if isinstance(attester, ActivatedAttester):
+        _rehearse(attester)
     custody = KeyCustody()
     try:
         bundle = answer_challenge(challenge.encode(), keyset=custody.propose(), duty=duty, attester=attester, now=now)
     finally:
         custody.close()
     return Trial(bundle=bundle, simulated=any(item.kind is TEEKind.SIMULATED for item in bundle.evidence))
+
+
+def _rehearse(attester: ActivatedAttester) -> None:
+    """Has the attester open a credential as a registry's, so that a trial shows whether it can."""
+    shown = attester.attestation_key()
+    ek = read_endorsement_key(shown.ek_certificate)
+    credential = make_credential(ek.key, read_public(shown.public).name, os.urandom(SECRET_BYTES), os.urandom)
+    attester.activate(credential)
 
 
 def _asked(sign: Sign, open_library: Callable[[], NVML] | None) -> Sign:

@@ -25,6 +25,7 @@ from enclave.attesters.tpm import TPMAttester, read_issuers
 from enclave.attesters.tpm_commands import TPMCommands, TPMRefused
 from enclave.attesters.tpm_device import open_tpm
 from enclave.attesters.tpm_templates import ATTESTATION_KEY, ENDORSEMENT_KEYS
+from enclave.onboarding.doctor import TRIAL, try_evidence
 from tests.support.swtpm import SoftwareTPM, software_tpm, tpm_policy
 from tests.support.worlds import ORIGIN, Entropy, Machine, World, world
 
@@ -206,3 +207,11 @@ def test_issuers_are_read_from_pem(tpm: SoftwareTPM) -> None:
     assert [item.data for item in read_issuers(tpm.issuers_pem)] == tpm.issuers_der
     with pytest.raises(MalformedEvidence):
         read_issuers(b"no certificate")
+
+
+def test_a_trial_rehearses_the_activation(tpm: SoftwareTPM) -> None:
+    """What a doctor makes shows whether the TPM opens credentials, without any registry."""
+    trial = try_evidence(tpm.attester(), nonce=bytes(32), duty=TRIAL, now=datetime.now(UTC))
+    (evidence,) = trial.bundle.evidence
+    assert read_evidence(evidence.data).activation
+    assert not trial.simulated
