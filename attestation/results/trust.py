@@ -88,14 +88,6 @@ _REFUSED: Final[Mapping[Reason, Mapping[TrustClaim, int]]] = {
 }
 """What a finding of each reason says; a reason not here lowers the status and nothing else."""
 
-_UNSURE: Final[Mapping[Reason, TrustClaim]] = {
-    Reason.RIM_UNAVAILABLE: _HARDWARE,
-    Reason.ENDORSEMENT_MISSING: _HARDWARE,
-    Reason.COLLATERAL_UNAVAILABLE: _HARDWARE,
-    Reason.COLLATERAL_EXPIRED: _HARDWARE,
-}
-"""What an undecided finding takes back."""
-
 
 def tier_of(value: int) -> Tier:
     """The tier of a claim's number, which is -128..127."""
@@ -114,9 +106,8 @@ def vector_of(claims: EvidenceClaims, reasons: Iterable[Reason], *, unmeasured: 
     for reason in reasons:
         for claim, value in _REFUSED.get(reason, {}).items():
             found[claim] = max(found.get(claim, 0), value)
-        unsure = _UNSURE.get(reason)
-        if unsure is not None and tier_of(found.get(unsure, 0)) is Tier.AFFIRMING:
-            del found[unsure]
+        if reason in UNDECIDED and tier_of(found.get(_HARDWARE, 0)) is Tier.AFFIRMING:
+            del found[_HARDWARE]
     return found
 
 
