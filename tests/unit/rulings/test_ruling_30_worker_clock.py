@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import numpy as np
+import pytest
 from sealbid_oip.codec import Array, Arrays, encode_request
 from sealbid_oip.spec import ModelSpec, TensorSpec
 
@@ -105,7 +106,7 @@ async def test_ruling_30_a_call_outlives_any_setting_of_the_wall_clock() -> None
         desk=Desk(clock=clock, write_half=write_half, ended=endings.append),
         loop=cast("asyncio.AbstractEventLoop", loop),
     )
-    assert loop.waits == [60.0], "the dispatch's deadline, not what the wall clock leaves of the header's"
+    assert loop.waits == [pytest.approx(60)], "the dispatch's deadline, not what the wall clock leaves of the header's"
     wall += timedelta(days=365)
     await asyncio.sleep(0)
     wall -= timedelta(days=3650)

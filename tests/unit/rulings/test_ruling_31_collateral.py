@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ruling 31: no lease outlives the collateral its verdict rests on."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from typing_extensions import override
@@ -12,7 +12,8 @@ from attestation.lease import open_lease
 from attestation.simulated.formats import open_tcb, sign_tcb
 from enclave.attesters.interface import Quoted
 from enclave.attesters.simulated import SimulatedAttester
-from tests.support.worlds import Machine, world
+from tests.support.confidential import ConfidentialMachine, confidential_world, nvidia, without_collateral
+from tests.support.worlds import START, Machine, world
 
 LEFT = 600
 
@@ -34,4 +35,24 @@ def test_ruling_31_a_lease_ends_with_its_collateral() -> None:
     here = world()
     machine = Machine(attester=OldCollateral(components=(ComponentID(kind=ComponentKind.CPU, value=b"platform"),)))
     lease = open_lease(here.admit(machine).lease, here.trust.lease_key)
+    assert lease.expires - lease.issued == LEFT
+
+
+@dataclass(kw_only=True)
+class OldAnswers(ConfidentialMachine):
+    """A machine with GPUs whose vendor's answers about revocation end in ten minutes."""
+
+    @override
+    def devices(self, nonce: bytes) -> Quoted:
+        """Reports as ever, with answers of almost a day ago."""
+        quoted = without_collateral(super().devices(nonce), "nvidia-ocsp")
+        told = START - timedelta(days=1) + timedelta(seconds=LEFT)
+        about = [answer for gpu in self.gpus for answer in nvidia().statements(gpu, at=told)]
+        return replace(quoted, collateral=(*quoted.collateral, *about, *nvidia().rim_statements(at=START)))
+
+
+def test_ruling_31_a_lease_ends_with_what_a_vendor_answered_about_one_gpu() -> None:
+    """The same with genuine evidence of real kinds: what any part rests on bounds the whole."""
+    here = confidential_world()
+    lease = open_lease(here.admit(Machine(attester=OldAnswers())).lease, here.trust.lease_key)
     assert lease.expires - lease.issued == LEFT
