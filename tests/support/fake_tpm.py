@@ -16,7 +16,7 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -127,13 +127,23 @@ class CertificateWish:
     ends: datetime = NOW + 9 * _YEAR
 
 
+_CURVES: Final[Mapping[str, ec.EllipticCurve]] = {
+    "p256": ec.SECP256R1(),
+    "p384": ec.SECP384R1(),
+    "p521": ec.SECP521R1(),
+}
+_RSA_BITS: Final = {"rsa1024": 1024, "rsa3072": 3072}
+
+
 @cache
 def private(name: str) -> Any:
-    """The key of this name: RSA of 2048 bits, or what the name begins with (`p256-`, `p384-`, `rsa3072-`)."""
+    """The key of this name: RSA of 2048 bits, or what the name begins with (`p256-`, `rsa3072-`, `ed25519-`, ...)."""
     kind = name.partition("-")[0]
-    if kind in {"p256", "p384"}:
-        return ec.generate_private_key(ec.SECP256R1() if kind == "p256" else ec.SECP384R1())
-    return rsa.generate_private_key(65537, 3072 if kind == "rsa3072" else 2048)
+    if kind == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    if kind in _CURVES:
+        return ec.generate_private_key(_CURVES[kind])
+    return rsa.generate_private_key(65537, _RSA_BITS.get(kind, 2048))
 
 
 @cache

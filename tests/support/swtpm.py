@@ -69,8 +69,15 @@ class SoftwareTPM:
     def extend(self, index: int, data: bytes) -> None:
         """Extends a register, as the start of something would; returns when it is done."""
         digest = hashlib.sha256(data).digest()
-        body = index.to_bytes(4, "big") + bytes.fromhex("00000009 40000009 0000 00 0000 00000001 000b") + digest
-        request = bytes.fromhex("8002") + (10 + len(body)).to_bytes(4, "big") + bytes.fromhex("00000182") + body
+        self._command(0x182, index.to_bytes(4, "big"), bytes.fromhex("00000001 000b") + digest)
+
+    def forget_endorsement_key(self) -> None:
+        """Takes the kept EK out of the TPM, which can make it anew: most TPMs never kept one."""
+        self._command(0x120, bytes.fromhex("40000001 81010001"), bytes.fromhex("81010001"))
+
+    def _command(self, code: int, handles: bytes, parameters: bytes) -> None:
+        body = handles + bytes.fromhex("00000009 40000009 0000 00 0000") + parameters
+        request = bytes.fromhex("8002") + (10 + len(body)).to_bytes(4, "big") + code.to_bytes(4, "big") + body
         with open_tpm(self.socket) as device:
             answer = device.command(request)
         assert answer[6:10] == bytes(4), answer.hex()

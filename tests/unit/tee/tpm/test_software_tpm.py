@@ -3,6 +3,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -21,9 +22,9 @@ from attestation.tee.tpm.public import read_public
 from attestation.tee.tpm.verifier import TPMVerifier
 from attestation.verify import verify_bundle
 from enclave.attesters.device import DeviceFailed
-from enclave.attesters.tpm import TPMAttester, read_issuers
+from enclave.attesters.tpm import TPMAttester, TPMQuoter, read_issuers
 from enclave.attesters.tpm_commands import TPMCommands, TPMRefused
-from enclave.attesters.tpm_device import open_tpm
+from enclave.attesters.tpm_device import TPMDevice, open_tpm
 from enclave.attesters.tpm_templates import ATTESTATION_KEY, ENDORSEMENT_KEYS
 from enclave.onboarding.doctor import TRIAL, try_evidence
 from tests.support.swtpm import SoftwareTPM, software_tpm, tpm_policy
@@ -215,3 +216,51 @@ def test_a_trial_rehearses_the_activation(tpm: SoftwareTPM) -> None:
     (evidence,) = trial.bundle.evidence
     assert read_evidence(evidence.data).activation
     assert not trial.simulated
+
+
+def test_an_endorsement_key_that_is_not_kept_is_made_anew(other: SoftwareTPM) -> None:
+    """The template gives the key of the certificate again."""
+    before = other.attester().attestation_key()
+    other.forget_endorsement_key()
+    attester = other.attester()
+    assert attester.attestation_key() == before
+    ek, name = read_endorsement_key(before.ek_certificate).key, read_public(before.public).name
+    attester.activate(make_credential(ek, name, SECRET, Entropy()))
+
+
+class Meddled:
+    """A TPM one of whose registers is extended by somebody else just before so many quotes."""
+
+    def __init__(self, device: TPMDevice, left: list[int]) -> None:
+        self._device = device
+        self._left = left
+
+    def command(self, request: bytes) -> bytes:
+        if request[6:10] == bytes.fromhex("00000158") and self._left:
+            self._left.pop()
+            body = bytes.fromhex("0000000f 00000009 40000009 0000 00 0000 00000001 000b") + bytes(32)
+            size = (10 + len(body)).to_bytes(4, "big")
+            assert self._device.command(bytes.fromhex("8002") + size + bytes.fromhex("00000182") + body)[6:10] == bytes(
+                4
+            )
+        return self._device.command(request)
+
+
+@pytest.mark.parametrize(("times", "quoted"), [(1, True), (4, True), (5, False)])
+def test_registers_that_change_meanwhile_are_read_again(tpm: SoftwareTPM, times: int, quoted: bool) -> None:
+    """What is sent is what was quoted; registers that never rest are named."""
+    left = list(range(times))
+
+    @contextmanager
+    def opened() -> Iterator[TPMDevice]:
+        with open_tpm(tpm.socket) as device:
+            yield Meddled(device, left)
+
+    quoter = TPMQuoter(open_device=opened, issuers=read_issuers(tpm.issuers_pem))
+    attester = TPMAttester(profile=Profile.DEVELOPMENT, tpm=quoter)
+    if quoted:
+        assert genuine(attester).slot == binding().tpm_extra()
+    else:
+        with pytest.raises(DeviceFailed):
+            genuine(attester)
+    assert left == []

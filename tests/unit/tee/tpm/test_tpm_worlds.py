@@ -2,19 +2,24 @@
 """The TPM verifier on minted worlds: what is good is read whole, everything wrong is refused by its own reason."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from attestation.bundle import Collateral, Evidence
 from attestation.claims import ComponentKind, TCBStatus, TEEKind
+from attestation.codec import cbor
 from attestation.errors import AttestationError, MalformedEvidence, NotGenuine, Reason
 from attestation.facts.tpm import TPM
 from attestation.tee.eventlog.replay import replay
 from attestation.tee.eventlog.tcg2 import LOG_KIND, read_tcg2
-from attestation.tee.tpm.evidence import EVIDENCE_FORMAT
+from attestation.tee.tpm.attest import read_quote
+from attestation.tee.tpm.endorsement import read_endorsement_key
+from attestation.tee.tpm.evidence import EVIDENCE_FORMAT, read_evidence
+from attestation.tee.tpm.public import read_public
 from tests.support import fake_tpm as fake
 from tests.support.fake_tpm import AK, NOW, an_ak, crl, good, private, quoted
 from tests.support.fake_tpm_wrong import WRONG
@@ -191,3 +196,46 @@ def test_the_firmwares_event_log_is_replayed() -> None:
     with pytest.raises(NotGenuine) as caught:
         other.verifier.verify(other.evidence, other.collateral, now=NOW)
     assert caught.value.reason is Reason.EVENT_LOG_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({5: [[0]]}, 7),
+        ({5: [[24, bytes(32)]]}, 7),
+        ({5: [[1, bytes(32)], [0, bytes(32)]]}, 7),
+        ({5: [[0, bytes(32)], [0, bytes(32)]]}, 7),
+        ({5: [[0, bytes(20)]]}, 7),
+        ({5: [[index % 24, bytes(32)] for index in range(25)]}, 7),
+        ({6: bytes(31)}, 7),
+        ({1: bytes(1025)}, 7),
+        ({2: bytes(1025)}, 7),
+        ({3: bytes(1025)}, 7),
+        ({4: bytes(16385)}, 7),
+        ({0: "sealbid/tpm-quote/2"}, 7),
+        ({7: 0}, 8),
+    ],
+)
+def test_evidence_of_another_form_is_malformed(changes: dict[int, cbor.Item], size: int) -> None:
+    """Registers out of order, twice, too many or of another size; parts too long; another label; one key more."""
+    fields = cbor.decode(good().evidence.data)
+    assert isinstance(fields, Mapping)
+    changed = {**fields, **changes}
+    assert len(changed) == size
+    with pytest.raises(MalformedEvidence):
+        read_evidence(cbor.encode(changed))
+
+
+def test_structures_longer_than_any_tpm_makes_are_refused() -> None:
+    """Before anything of them is read."""
+    for read in (read_quote, read_public):
+        with pytest.raises(MalformedEvidence):
+            read(bytes(1025))
+
+
+@pytest.mark.parametrize("key", ["rsa1024-ek", "p521-ek", "ed25519-ek"])
+def test_endorsement_keys_of_no_default_template_are_unsupported(key: str) -> None:
+    """Too small, on another curve, or of another kind."""
+    with pytest.raises(MalformedEvidence) as caught:
+        read_endorsement_key(fake.ek_certificate(fake.CertificateWish(key=key)).public_bytes(Encoding.DER))
+    assert caught.value.reason is Reason.UNSUPPORTED
