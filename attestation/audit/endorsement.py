@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from cryptography import x509
+from cryptography.x509 import ocsp
 
 from attestation.audit.judgement import Answer, Part, Remark, of_error
 from attestation.bundle import Collateral
@@ -46,6 +47,9 @@ def _judge(item: Collateral, beside: Sequence[Collateral], now: datetime) -> Ite
         stored.verify(_issuer(stored, beside))
         if not stored.this_update <= now <= stored.next_update:
             yield _over(Reason.COLLATERAL_EXPIRED, "ocsp response", stored.this_update, stored.next_update, now)
+        status = stored.response.certificate_status
+        if status is not ocsp.OCSPCertStatus.GOOD:
+            yield _told(Reason.CERTIFICATE_REVOKED, f"certificate status is {status.name.lower()}, want good")
     else:
         message = f"{item.kind} stands alone, want evidence that it endorses"
         raise MalformedEvidence(Reason.UNSUPPORTED, message)
@@ -69,10 +73,10 @@ def _chains(beside: Sequence[Collateral]) -> Iterator[Sequence[x509.Certificate]
 
 
 def _over(reason: Reason, what: str, start: datetime, end: datetime, now: datetime) -> Remark:
-    return Remark(
-        reason=reason,
-        text=f"{what} is valid {start:%Y-%m-%d} to {end:%Y-%m-%d}, want valid at {now:%Y-%m-%d}",
-        remedy="ask about a time when it was valid, or give a newer one",
-        genuine=Answer.YES,
-        acceptable=Answer.NOT_ASKED,
-    )
+    return _told(reason, f"{what} is valid {start:%Y-%m-%d} to {end:%Y-%m-%d}, want valid at {now:%Y-%m-%d}")
+
+
+def _told(reason: Reason, text: str) -> Remark:
+    """A remark on an endorsement that is genuine and cannot serve."""
+    remedy = "ask about a time when it was good, or give a newer one"
+    return Remark(reason=reason, text=text, remedy=remedy, genuine=Answer.YES, acceptable=Answer.NOT_ASKED)

@@ -116,6 +116,9 @@ def test_a_given_nonce_must_be_in_the_evidence() -> None:
     both = folder(tdx_quote_bin=QUOTE, gpu0_report_bin=REPORT)
     stale = Says(claims(TEEKind.NVIDIA_GPU, slot=bytes(32)))
     assert audit(both, [], question(gpu=stale, nonce=NONCE)).reasons == (Reason.NONCE_MISMATCH,)
+    second_is_stale = Says(lambda data: claims(TEEKind.NVIDIA_GPU, slot=NONCE if data == REPORT else bytes(32)))
+    three = folder(tdx_quote_bin=QUOTE, gpu0_report_bin=REPORT, gpu1_report_bin=REPORT + b"2")
+    assert audit(three, [], question(gpu=second_is_stale, nonce=NONCE)).reasons == (Reason.NONCE_MISMATCH,)
 
 
 def test_two_machines_are_not_one() -> None:
