@@ -84,6 +84,20 @@ def test_a_quote_of_another_key_does_not() -> None:
         tagged(stated() + b"\0"),
         tagged(stated(bytes(31))),
     ],
+    ids=[
+        "nothing",
+        "a tag alone",
+        "another tag",
+        "one element",
+        "a number for claims",
+        "no claims",
+        "empty claims",
+        "torn claims",
+        "a short hash",
+        "claims without a key",
+        "bytes after the claims",
+        "a key hash too short",
+    ],  # the keys are new in each process, so the values cannot name the cases
 )
 def test_extensions_that_hold_no_quote_and_key_are_refused(value: bytes) -> None:
     """Whatever is missing, torn or too long is malformed, and no evidence."""
