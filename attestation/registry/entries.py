@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from attestation.appraisal.finding import Finding
 from attestation.appraisal.policy import AppraisalPolicy
 from attestation.binding import Profile
 from attestation.bundle import EvidenceBundle
 from attestation.claims import Claims, ComponentID
 from attestation.codec.labels import hmac_sha256, label, lp, sha256
 from attestation.errors import Reason
+from attestation.registry.store import Moved
 from attestation.tlog import entry as entries
+from attestation.tlog import jcs
 from attestation.tlog.entry import Blob, Entry, PolicyRef, VerifierRef
 from attestation.verify import VerifiedBundle
 
@@ -27,6 +30,8 @@ MAX_PLATFORMS: Final = 32
 MAX_EVIDENCE_BLOBS: Final = 12
 MAX_COLLATERAL_BLOBS: Final = 16
 MAX_CHALLENGE_BYTES: Final = 512
+MAX_FINDINGS: Final = 256
+MAX_FINDING_TEXT: Final = 1024
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 
 
@@ -47,17 +52,18 @@ def verdict_entry(
     bundle: EvidenceBundle,
     verified: VerifiedBundle | None,
     reasons: Iterable[Reason],
+    findings: bytes,
     platforms: Sequence[bytes],
     valid_until: datetime | None,
     at: datetime,
 ) -> Entry:
-    """The `attest.verdict` entry: a pass with `valid_until`, or a refusal with `reasons`."""
+    """The `attest.verdict` entry: a pass with `valid_until`, or a refusal with `reasons` and its `findings_json`."""
     named = _verified_fields(verified) if verified is not None else {}
     return entries.attest_verdict(
         provider=provider,
         provider_id=provider_id,
         audience=judge.audience,
-        evidence=_evidence(bundle),
+        evidence=[*_evidence(bundle), *([_blob("findings", findings)] if findings else [])],
         collateral=[
             Blob(type=_name(part.kind), sha256=part.sha256, size=len(part.data))
             for part in bundle.collateral[:MAX_COLLATERAL_BLOBS]
@@ -81,19 +87,55 @@ def verdict_entry(
     )
 
 
+def findings_json(findings: Sequence[Finding]) -> bytes:
+    """All findings of a refusal, as archived beside its entry: canonical JSON, one object each."""
+    return jcs.encode(
+        {
+            "findings": [
+                {
+                    "field": finding.field[:MAX_FINDING_TEXT],
+                    "got": finding.got[:MAX_FINDING_TEXT],
+                    "want": finding.want[:MAX_FINDING_TEXT],
+                    "remedy": finding.remedy[:MAX_FINDING_TEXT],
+                    "reason": finding.reason.value,
+                }
+                for finding in findings[:MAX_FINDINGS]
+            ]
+        }
+    )
+
+
+def move_entries(judge: Judge, moved: Iterable[Moved], verified: VerifiedBundle, at: datetime) -> list[Entry]:
+    """One `platform.move` for each component that came from another provider."""
+    return [
+        entries.platform_move(
+            platform=move.component,
+            from_provider=move.from_provider,
+            to_provider=verified.binding.provider_id,
+            worker_id=verified.keyset.worker_id,
+            simulated=judge.policy.profile is Profile.DEVELOPMENT or verified.claims.simulated,
+            at=at,
+        )
+        for move in moved
+    ]
+
+
 def platform_mac(identity_key: bytes, identity: ComponentID) -> bytes:
     """The name under which a hardware identity is claimed and logged; auditors are given the key (ruling 33)."""
     return hmac_sha256(identity_key, label("platform") + lp(identity.kind.value.encode()) + identity.value)
 
 
 def _evidence(bundle: EvidenceBundle) -> list[Blob]:
-    encoded = bundle.encode()
-    whole = Blob(type="bundle", sha256=sha256(encoded), size=len(encoded))
+    whole = _blob("bundle", bundle.encode())
     parts = [
         Blob(type=f"{part.kind.value}/{_name(part.format)}", sha256=part.sha256, size=len(part.data))
         for part in bundle.evidence[:MAX_EVIDENCE_BLOBS]
     ]
     return [whole, *parts]
+
+
+def _blob(kind: str, data: bytes) -> Blob:
+    return Blob(type=kind, sha256=sha256(data), size=len(data))
 
 
 def _verified_fields(verified: VerifiedBundle) -> dict[str, object]:

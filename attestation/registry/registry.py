@@ -20,7 +20,6 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.appraisal.policy import AppraisalPolicy
-from attestation.binding import MAX_CHALLENGE_SECONDS, Challenge
 from attestation.bundle import EvidenceBundle
 from attestation.claims import Claims, ComponentKind
 from attestation.codec.labels import sha256
@@ -28,7 +27,6 @@ from attestation.collateral.complete import AsSent, Completer
 from attestation.errors import (
     AttestationError,
     NotAcceptable,
-    NotGenuine,
     Reason,
     SealbidError,
     SealingError,
@@ -37,13 +35,14 @@ from attestation.errors import (
 from attestation.identity import provider_id as provider_id_of
 from attestation.lease import Heartbeat, Lease, sign_heartbeat, sign_lease
 from attestation.registry.activation import Activations
+from attestation.registry.challenges import Challenges
 from attestation.registry.enrolment import Enrolment
-from attestation.registry.entries import Judge, platform_mac, verdict_entry
+from attestation.registry.entries import Judge, findings_json, move_entries, platform_mac, verdict_entry
 from attestation.registry.gateways import LoggedGateway
 from attestation.registry.journal import Journal
 from attestation.registry.judging import REVOKED, Judgement, finding_of, judge_completed, read_challenge
 from attestation.registry.rates import Rates
-from attestation.registry.store import RegistryStore, Spent, StoredAdmission, WantedComponent
+from attestation.registry.store import Moved, RegistryStore, StoredAdmission, WantedComponent
 from attestation.registry.values import Activation, Admitted, Refused, Registration, Verdict
 from attestation.tee.interface import Verifiers
 from attestation.tee.tpm.credential import AttestationKey
@@ -89,7 +88,7 @@ class Registry:
         self._judge = Judge(policy=policy, verifier=verifier, audience=log.origin)
         self._rates = rates
         self._clock = clock
-        self._entropy = entropy
+        self._challenges = Challenges(store=store, journal=self._journal, rates=rates, entropy=entropy)
         self._completer = completer or AsSent()
         self._activations = Activations(lease_key=keys.lease_key, entropy=entropy)
         self._enrolment = Enrolment(store=store, journal=self._journal, rates=rates)
@@ -107,7 +106,7 @@ class Registry:
 
     def issue_challenge(self, provider: str) -> bytes:
         """A single-use challenge for the provider, over the newest checkpoint. Raises RATE_LIMITED."""
-        return self._challenge(provider).encode()
+        return self._challenges.issue(provider, self._clock()).encode()
 
     def issue_activation(self, provider: str, key: AttestationKey) -> Activation:
         """A challenge with a credential sealed to a TPM, without which its evidence is refused (ACTIVATION_MISSING).
@@ -117,7 +116,7 @@ class Registry:
             SealbidError: RATE_LIMITED.
         """
         self._activations.check(key)
-        challenge = self._challenge(provider)
+        challenge = self._challenges.issue(provider, self._clock())
         credential = self._activations.seal(key, challenge.verifier_nonce)
         return Activation(challenge=challenge.encode(), credential=credential)
 
@@ -136,10 +135,10 @@ class Registry:
             return self._refuse(provider, registration, judgement, now)
         try:
             expires = self._lease_end(verified, now)
-            self._claim(verified, provider_id, expires, now)
+            moved = self._claim(verified, provider_id, expires, now)
         except (AttestationError, SealingError) as error:
             return self._refuse(provider, registration, replace(judgement, findings=(finding_of(error),)), now)
-        return self._admit(provider, registration, verified, expires, now)
+        return self._admit(provider, registration, verified, moved, expires, now)
 
     def revoke(self, keyset_id: bytes, *, reason: str, by: str) -> int:
         """Revokes a keyset, in force at once, and returns its entry's index. Raises NOT_FOUND."""
@@ -201,28 +200,11 @@ class Registry:
 
     # ---- a registration, step by step --------------------------------------------------------------------------------
 
-    def _challenge(self, provider: str) -> Challenge:
-        now = self._clock()
-        self._rates.take(provider, now)
-        issued = int(now.timestamp())
-        challenge = Challenge(
-            random=self._entropy(32),
-            audience=self._journal.origin,
-            provider_id=provider_id_of(provider),
-            checkpoint_sha256=sha256(self._journal.checkpoint()),
-            issued=issued,
-            expires=issued + MAX_CHALLENGE_SECONDS,
-        )
-        self._store.issue_challenge(
-            nonce=challenge.verifier_nonce, provider_id=challenge.provider_id, expires=challenge.expires
-        )
-        return challenge
-
     def _judged(self, registration: Registration, provider_id: bytes, now: datetime) -> tuple[Registration, Judgement]:
         """The registration as it was judged, completed with collateral, and what came of it."""
         try:
             challenge = read_challenge(registration, provider_id)
-            self._spend(challenge, now)
+            self._challenges.spend(challenge, now)
         except AttestationError as error:
             return registration, Judgement(verified=None, findings=(finding_of(error),))
         # Only now: whoever has no challenge of this registry has nothing asked of any vendor.
@@ -244,18 +226,6 @@ class Registry:
             judgement = replace(judgement, findings=(REVOKED, *judgement.findings))
         return registration, judgement
 
-    def _spend(self, challenge: Challenge, now: datetime) -> None:
-        nonce = challenge.verifier_nonce
-        spent = self._store.spend_challenge(nonce=nonce, provider_id=challenge.provider_id)
-        if spent is Spent.NEVER_ISSUED:
-            message = f"challenge nonce is {nonce.hex()}, want one this registry issued to this provider"
-            raise NotGenuine(Reason.NONCE_MISMATCH, message)
-        if spent is Spent.BEFORE:
-            raise Stale(Reason.NONCE_STALE, f"challenge nonce is {nonce.hex()}, want one not used before")
-        if now.timestamp() > challenge.expires:
-            message = f"challenge.expires is {challenge.expires}, want not before {int(now.timestamp())}"
-            raise Stale(Reason.NONCE_STALE, message)
-
     def _lease_end(self, verified: VerifiedBundle, now: datetime) -> datetime:
         issued = now.replace(microsecond=0)
         end = min(
@@ -268,7 +238,9 @@ class Registry:
             raise Stale(Reason.EVIDENCE_STALE, message)
         return end
 
-    def _claim(self, verified: VerifiedBundle, provider_id: bytes, expires: datetime, now: datetime) -> None:
+    def _claim(
+        self, verified: VerifiedBundle, provider_id: bytes, expires: datetime, now: datetime
+    ) -> tuple[Moved, ...]:
         result = self._store.claim(
             self._components(verified.claims),
             worker_id=verified.keyset.worker_id,
@@ -284,6 +256,7 @@ class Registry:
             )
         if result.superseded:
             self._journal.write_revocations(simulated=self._policy.simulated, now=now)
+        return result.moved
 
     def _components(self, claims: Claims) -> list[WantedComponent]:
         cap = 1 if self._policy.dedicated_host else self._policy.max_workers_per_cpu
@@ -300,7 +273,9 @@ class Registry:
         verified = judgement.verified
         if verified is not None:
             # Only genuine evidence is archived: what does not verify is anybody's bytes, and its digest is enough.
-            self._archive(registration.bundle)
+            self._archive(registration.bundle.encode())
+        findings = findings_json(judgement.findings)
+        self._archive(findings)
         entry = verdict_entry(
             self._judge,
             provider=provider,
@@ -308,6 +283,7 @@ class Registry:
             bundle=registration.bundle,
             verified=verified,
             reasons=[finding.reason for finding in judgement.findings],
+            findings=findings,
             platforms=self._platforms(verified.claims) if verified else (),
             valid_until=None,
             at=now,
@@ -321,9 +297,15 @@ class Registry:
         )
 
     def _admit(
-        self, provider: str, registration: Registration, verified: VerifiedBundle, expires: datetime, now: datetime
+        self,
+        provider: str,
+        registration: Registration,
+        verified: VerifiedBundle,
+        moved: Sequence[Moved],
+        expires: datetime,
+        now: datetime,
     ) -> Verdict:
-        self._archive(registration.bundle)
+        self._archive(registration.bundle.encode())
         entry = verdict_entry(
             self._judge,
             provider=provider,
@@ -331,11 +313,13 @@ class Registry:
             bundle=registration.bundle,
             verified=verified,
             reasons=(),
+            findings=b"",
             platforms=self._platforms(verified.claims),
             valid_until=expires,
             at=now,
         )
-        index = self._journal.write([entry], now)
+        moves = move_entries(self._judge, moved, verified, now)
+        index = self._journal.write([*moves, entry], now) + len(moves)
         lease = Lease(
             worker_id=verified.keyset.worker_id,
             keyset_id=verified.keyset.keyset_id,
@@ -368,9 +352,8 @@ class Registry:
 
     # ---- log and archive ---------------------------------------------------------------------------------------------
 
-    def _archive(self, bundle: EvidenceBundle) -> None:
-        encoded = bundle.encode()
-        self._store.archive(sha256=sha256(encoded), data=encoded)
+    def _archive(self, data: bytes) -> None:
+        self._store.archive(sha256=sha256(data), data=data)
 
     def _platforms(self, claims: Claims) -> list[bytes]:
         return sorted(platform_mac(self._keys.identity_key, identity) for identity in claims.platform_ids)

@@ -21,6 +21,7 @@ from sqlmodel import Field, Session, SQLModel, col, or_, select
 from attestation.errors import Reason
 from attestation.registry.store import (
     ClaimResult,
+    Moved,
     RegistryStoreError,
     Spent,
     StoredAdmission,
@@ -33,6 +34,9 @@ from attestation.sqlite import open_sqlite, writing
 SCHEMA_VERSION: Final = 1
 CHALLENGE_MEMORY_SECONDS: Final = 3600
 """How long a spent or expired challenge is remembered, so that reuse is named as such."""
+
+CLAIM_MEMORY_SECONDS: Final = 365 * 86_400
+"""How long the owner of hardware is remembered after its claim ended."""
 
 SUPERSEDED: Final = "superseded by another worker of the same provider on the same hardware"
 
@@ -170,7 +174,7 @@ class SQLiteRegistryStore:
     ) -> ClaimResult:
         """Claims all components or none."""
         with self._session() as session:
-            conflicts, rivals = [], set()
+            conflicts, rivals, moved = [], set(), []
             for want in wanted:
                 others = _holders(session, want.component, worker_id, now)
                 if want.capacity > 1:
@@ -180,6 +184,9 @@ class SQLiteRegistryStore:
                     rivals |= {other.worker_id for other in others if other.provider_id == provider_id}
                 if taken:
                     conflicts.append(want.component)
+                owner = _last_owner(session, want.component) if want.capacity == 1 else provider_id
+                if owner not in (None, provider_id):
+                    moved.append(Moved(component=want.component, from_provider=owner))
             if conflicts:
                 return ClaimResult(conflicts=tuple(conflicts), superseded=())
             superseded = tuple(key for rival in sorted(rivals) for key in _supersede(session, rival, now))
@@ -187,7 +194,7 @@ class SQLiteRegistryStore:
                 session.merge(
                     RegClaim(component=want.component, worker_id=worker_id, provider_id=provider_id, expires=expires)
                 )
-            return ClaimResult(conflicts=(), superseded=superseded)
+            return ClaimResult(conflicts=(), superseded=superseded, moved=tuple(moved))
 
     def admit(self, admission: StoredAdmission, *, now: int) -> bool:
         """Stores an admission unless it is revoked."""
@@ -230,7 +237,7 @@ class SQLiteRegistryStore:
                 keyset_id=keyset_id, worker_id=admission.worker_id, reason=reason, by=by, until=admission.expires
             )
             session.add(row)
-            session.connection().execute(delete(RegClaim).where(col(RegClaim.worker_id) == admission.worker_id))
+            _end_claims(session, admission.worker_id, now)
             return _revocation(row)
 
     def revoked(self, *, now: int) -> tuple[bytes, ...]:
@@ -287,7 +294,7 @@ class SQLiteRegistryStore:
         with self._session() as session:
             connection = session.connection()
             connection.execute(delete(RegChallenge).where(col(RegChallenge.expires) < now - CHALLENGE_MEMORY_SECONDS))
-            connection.execute(delete(RegClaim).where(col(RegClaim.expires) <= now))
+            connection.execute(delete(RegClaim).where(col(RegClaim.expires) <= now - CLAIM_MEMORY_SECONDS))
             connection.execute(delete(RegAdmission).where(col(RegAdmission.expires) <= now))
 
     @contextmanager
@@ -322,8 +329,18 @@ def _supersede(session: Session, worker_id: bytes, now: int) -> list[bytes]:
                 )
             )
             ended.append(admission.keyset_id)
-    session.connection().execute(delete(RegClaim).where(col(RegClaim.worker_id) == worker_id))
+    _end_claims(session, worker_id, now)
     return ended
+
+
+def _end_claims(session: Session, worker_id: bytes, now: int) -> None:
+    ending = update(RegClaim).where(col(RegClaim.worker_id) == worker_id, col(RegClaim.expires) > now)
+    session.connection().execute(ending.values(expires=now))
+
+
+def _last_owner(session: Session, component: bytes) -> bytes | None:
+    rows = select(RegClaim.provider_id).where(col(RegClaim.component) == component)
+    return session.exec(rows.order_by(col(RegClaim.expires).desc()).limit(1)).first()
 
 
 def _is_revoked(session: Session, worker_id: bytes, keyset_id: bytes) -> bool:

@@ -66,11 +66,20 @@ class StoredRevocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """An exclusive component whose last known owner was another provider."""
+
+    component: bytes
+    from_provider: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimResult:
-    """Components that others hold, in which case nothing was claimed, and whom the claim superseded."""
+    """Components that others hold, in which case nothing was claimed; whom the claim superseded; what changed hands."""
 
     conflicts: tuple[bytes, ...]
     superseded: tuple[bytes, ...]
+    moved: tuple[Moved, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +124,8 @@ class RegistryStore(Protocol):
         """Claims all components for the worker until `expires`, or none if any is held beyond its capacity.
 
         An exclusive component held by another worker of the same provider passes on; all live keysets of that worker
-        are revoked in the same transaction, since one machine cannot be two workers.
+        are revoked in the same transaction, since one machine cannot be two workers. Owners are remembered beyond the
+        end of their claims (`CLAIM_MEMORY_SECONDS`), to tell when an exclusive component comes to another provider.
         """
         ...
 
@@ -168,5 +178,5 @@ class RegistryStore(Protocol):
         ...
 
     def purge(self, *, now: int) -> None:
-        """Forgets challenges, claims and admissions that are over."""
+        """Forgets challenges and admissions that are over, and claims that were over long ago."""
         ...

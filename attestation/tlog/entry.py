@@ -31,6 +31,7 @@ __all__ = [
     "genesis",
     "key_add",
     "parse_entry",
+    "platform_move",
     "policy_publish",
 ]
 
@@ -41,6 +42,7 @@ _SUBJECT: Final[Mapping[Kind, str]] = {
     Kind.KEY_ADD: "subject",
     Kind.ATTEST_VERDICT: "worker_id",
     Kind.ATTEST_REVOKE: "worker_id",
+    Kind.PLATFORM_MOVE: "platform",
     Kind.POLICY_PUBLISH: "id",
     Kind.ADMIN_CHANGE: "action",
     Kind.AUDIT_ACCESS: "target",
@@ -198,6 +200,20 @@ def attest_revoke(*, keyset_id: bytes, worker_id: bytes, reason: str, by: str, s
         "simulated": simulated,
     }
     return _entry(Kind.ATTEST_REVOKE, at, body)
+
+
+def platform_move(
+    *, platform: bytes, from_provider: bytes, to_provider: bytes, worker_id: bytes, simulated: bool, at: datetime
+) -> Entry:
+    """Hardware that has one owner at a time, by its HMAC, now serves another provider than the last one known."""
+    body: dict[str, JSON] = {
+        "platform": platform.hex(),
+        "from": from_provider.hex(),
+        "to": to_provider.hex(),
+        "worker_id": worker_id.hex(),
+        "simulated": simulated,
+    }
+    return _entry(Kind.PLATFORM_MOVE, at, body)
 
 
 def policy_publish(

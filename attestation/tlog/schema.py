@@ -27,6 +27,7 @@ class Kind(StrEnum):
     KEY_ADD = "key.add"
     ATTEST_VERDICT = "attest.verdict"
     ATTEST_REVOKE = "attest.revoke"
+    PLATFORM_MOVE = "platform.move"
     POLICY_PUBLISH = "policy.publish"
     ADMIN_CHANGE = "admin.change"
     AUDIT_ACCESS = "audit.access"
@@ -212,6 +213,12 @@ def _policy_rule(entry: JSON, name: str) -> None:
         raise refused(f"{name} sha256 is not that of its text")
 
 
+def _move_rule(entry: JSON, name: str) -> None:
+    assert isinstance(entry, Mapping)
+    if entry["from"] == entry["to"]:
+        raise refused(f"{name} is from a provider to itself")
+
+
 def _key_rule(entry: JSON, name: str) -> None:
     assert isinstance(entry, Mapping)
     if entry["use"] in _KEYS_OF_32_BYTES:
@@ -269,6 +276,10 @@ _BODIES: Final[Mapping[Kind, Shape]] = {
     ),
     Kind.ATTEST_REVOKE: Shape(
         required={"keyset_id": _digest, "worker_id": _digest, "reason": _line, "by": _pseudonym, "simulated": boolean},
+    ),
+    Kind.PLATFORM_MOVE: Shape(
+        required={"platform": _digest, "from": _digest, "to": _digest, "worker_id": _digest, "simulated": boolean},
+        rule=_move_rule,
     ),
     Kind.POLICY_PUBLISH: Shape(
         required={"id": _token, "version": integer(1), "sha256": _digest, "profile": _profile},

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of `RegistryStore`, held by every implementation."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from attestation.registry.sqlmodel_store import CHALLENGE_MEMORY_SECONDS, SQLiteRegistryStore
+from attestation.registry.sqlmodel_store import (
+    CHALLENGE_MEMORY_SECONDS,
+    CLAIM_MEMORY_SECONDS,
+    SQLiteRegistryStore,
+)
 from attestation.registry.store import (
     ClaimResult,
+    Moved,
     RegistryStore,
     RegistryStoreError,
     Spent,
@@ -19,6 +26,7 @@ from attestation.registry.store import (
     WantedComponent,
 )
 from tests.support.registry import MemoryRegistryStore
+from tests.support.tree import ROOT
 
 NOW = 1_000_000
 A, B = b"\x0a" * 32, b"\x0b" * 32
@@ -134,6 +142,58 @@ def test_a_conflict_claims_nothing(store: RegistryStore) -> None:
     result = store.claim([free, GPU], worker_id=B, keyset_id=B, provider_id=B, expires=NOW + 3600, now=NOW)
     assert result.conflicts == (GPU.component,)
     assert claim(store, free, 5, provider=b"\x05" * 32).conflicts == ()
+
+
+def test_hardware_that_comes_to_another_provider_has_moved(store: RegistryStore) -> None:
+    """Only from its last owner, only what is exclusive, also long after the claim ended; never to oneself."""
+    assert claim(store, GPU, 1).moved == ()
+    assert claim(store, GPU, 1, now=NOW + 10).moved == ()
+    later = NOW + 30 * 86_400
+    store.purge(now=later)
+    assert claim(store, GPU, 2, provider=B, now=later).moved == (Moved(component=GPU.component, from_provider=A),)
+    assert claim(store, GPU, 3, provider=B, now=later + 10).moved == ()
+    back = later + 2 * 86_400
+    assert claim(store, GPU, 1, now=back).moved == (Moved(component=GPU.component, from_provider=B),)
+    assert claim(store, SHARED, 1).moved == claim(store, SHARED, 2, provider=B).moved == ()
+
+
+def test_owners_are_forgotten_in_the_end(store: RegistryStore) -> None:
+    """A year after the last claim ended nobody is on record any more."""
+    claim(store, GPU, 1)
+    over = NOW + 3600 + CLAIM_MEMORY_SECONDS
+    store.purge(now=over)
+    assert claim(store, GPU, 2, provider=B, now=over).moved == ()
+
+
+def test_a_refused_claim_moves_nothing(store: RegistryStore) -> None:
+    """While the owner lives, another provider's claim is a conflict and no move, and changes no record."""
+    claim(store, GPU, 1)
+    assert claim(store, GPU, 2, provider=B) == ClaimResult(conflicts=(GPU.component,), superseded=(), moved=())
+    assert claim(store, GPU, 1, now=NOW + 10).moved == ()
+
+
+def test_of_many_processes_one_spends(tmp_path: Path) -> None:
+    """The memory of what was spent is the database's: of four processes that race, one spends each challenge."""
+    path = tmp_path / "registry.sqlite"
+    store = SQLiteRegistryStore(path)
+    for number in range(20):
+        store.issue_challenge(nonce=b"%d" % number, provider_id=A, expires=NOW + 60)
+    script = "import sys; from tests.contract.test_registry_store import spend_all; spend_all(sys.argv[1])"
+    racing = [
+        subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT, stdout=subprocess.PIPE) for _ in range(4)
+    ]
+    spent = [process.communicate()[0].split() for process in racing]
+    store.close()
+    assert sorted(int(nonce) for one in spent for nonce in one) == list(range(20))
+
+
+def spend_all(path: str) -> None:
+    """One process's part of the race above: prints what it spent."""
+    store = SQLiteRegistryStore(Path(path))
+    for number in range(20):
+        if store.spend_challenge(nonce=b"%d" % number, provider_id=A) is Spent.NOW:
+            sys.stdout.write(f"{number}\n")
+    store.close()
 
 
 def test_the_same_provider_supersedes_its_own_worker(store: RegistryStore) -> None:

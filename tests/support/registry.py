@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from attestation.registry.sqlmodel_store import CHALLENGE_MEMORY_SECONDS, SUPERSEDED
+from attestation.registry.sqlmodel_store import CHALLENGE_MEMORY_SECONDS, CLAIM_MEMORY_SECONDS, SUPERSEDED
 from attestation.registry.store import (
     ClaimResult,
+    Moved,
     RegistryStoreError,
     Spent,
     StoredAdmission,
@@ -87,10 +88,15 @@ class MemoryRegistryStore:
                     conflicts.append(want.component)
             if conflicts:
                 return ClaimResult(conflicts=tuple(conflicts), superseded=())
+            moved = tuple(
+                Moved(component=want.component, from_provider=owner)
+                for want in wanted
+                if want.capacity == 1 and (owner := self._last_owner(want.component)) not in (None, provider_id)
+            )
             superseded = tuple(key for rival in sorted(rivals) for key in self._supersede(rival, now))
             for want in wanted:
                 self.claims[want.component, worker_id] = _Claim(provider_id, expires)
-            return ClaimResult(conflicts=(), superseded=superseded)
+            return ClaimResult(conflicts=(), superseded=superseded, moved=moved)
 
     def admit(self, admission: StoredAdmission, *, now: int) -> bool:
         if self.between is not None:
@@ -117,7 +123,7 @@ class MemoryRegistryStore:
             admission = self.admitted.get(keyset_id)
             if keyset_id not in self.revocations and admission is not None:
                 self._revoke(admission, reason, by)
-                self._release(admission.worker_id)
+                self._release(admission.worker_id, now)
             return self.revocations.get(keyset_id)
 
     def revoked(self, *, now: int) -> tuple[bytes, ...]:
@@ -155,7 +161,8 @@ class MemoryRegistryStore:
         with self._step("purge"):
             kept = {k: v for k, v in self.challenges.items() if v.expires >= now - CHALLENGE_MEMORY_SECONDS}
             self.challenges = kept
-            self.claims = {key: claim for key, claim in self.claims.items() if claim.expires > now}
+            over = now - CLAIM_MEMORY_SECONDS
+            self.claims = {key: claim for key, claim in self.claims.items() if claim.expires > over}
             self.admitted = {key: item for key, item in self.admitted.items() if item.expires > now}
 
     def _supersede(self, worker_id: bytes, now: int) -> list[bytes]:
@@ -165,7 +172,7 @@ class MemoryRegistryStore:
             if admission.worker_id == worker_id and fresh:
                 self._revoke(admission, SUPERSEDED, "registry")
                 ended.append(admission.keyset_id)
-        self._release(worker_id)
+        self._release(worker_id, now)
         return ended
 
     def _revoke(self, admission: StoredAdmission, reason: str, by: str) -> None:
@@ -178,8 +185,14 @@ class MemoryRegistryStore:
             logged=None,
         )
 
-    def _release(self, worker_id: bytes) -> None:
-        self.claims = {key: claim for key, claim in self.claims.items() if key[1] != worker_id}
+    def _release(self, worker_id: bytes, now: int) -> None:
+        for (_, holder), claim in self.claims.items():
+            if holder == worker_id:
+                claim.expires = min(claim.expires, now)
+
+    def _last_owner(self, component: bytes) -> bytes | None:
+        known = [claim for (one, _), claim in self.claims.items() if one == component]
+        return max(known, key=lambda claim: claim.expires).provider_id if known else None
 
     @contextmanager
     def _step(self, operation: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ import pytest
 
 from attestation.claims import ComponentID, ComponentKind
 from attestation.errors import Reason, SealbidError
+from attestation.identity import provider_id
 from attestation.lease import open_heartbeat
 from attestation.registry.store import RegistryStoreError
 from attestation.registry.values import Admitted, Refused
@@ -67,6 +68,82 @@ def test_ruling_16_masked_identities_count_as_unknown() -> None:
     here = shared_world(1)
     here.admit(machine(1, cpu=bytes(16)))
     here.admit(machine(2, provider="provider-b", cpu=bytes(16)))
+
+
+def test_ruling_16_an_endorsement_key_has_one_owner_across_the_market() -> None:
+    """A TPM's key is exclusive as a GPU is, whatever the policy says of hosts."""
+    here = shared_world(8)
+    key = ComponentID(kind=ComponentKind.EK, value=b"ek-digest-of-a-tpm")
+    mine, others = (
+        Machine(seed=seed, provider=name, attester=SimulatedAttester(components=[key]))
+        for seed, name in ((1, "provider-a"), (2, "provider-b"))
+    )
+    here.admit(mine)
+    assert here.refuse(others).reason is Reason.HARDWARE_CLAIMED
+
+
+def moves(here: World) -> list[tuple[object, object]]:
+    """The platform.move entries: from whom to whom."""
+    return [(e.body["from"], e.body["to"]) for e in here.entries() if e.kind is Kind.PLATFORM_MOVE]
+
+
+def test_ruling_16_a_gpu_that_comes_to_another_provider_is_logged_as_a_move() -> None:
+    """Right before the verdict that lets it in: by its HMAC, from whom, to whom, and SIMULATED; not at renewals."""
+    here = shared_world(8)
+    here.admit(machine(1, gpu=b"gpu-serial-1"))
+    here.admit(machine(1, gpu=b"gpu-serial-1"))
+    assert moves(here) == []
+    here.clock.advance(3600)
+    here.registry.purge()
+    newcomer = machine(2, provider="provider-b", gpu=b"gpu-serial-1")
+    presented = here.admit(newcomer)
+    move, verdict = here.entries()[-2:]
+    assert verdict.encoded == presented.verdict_entry
+    assert moves(here) == [(provider_id("provider-a").hex(), provider_id("provider-b").hex())]
+    assert move.body["worker_id"] == newcomer.keyset.worker_id.hex()
+    platforms = verdict.body["platforms"]
+    assert isinstance(platforms, list)
+    assert move.body["platform"] in platforms
+    assert move.simulated
+    here.admit(newcomer)
+    assert len(moves(here)) == 1
+    WholeLogCheck(origin=ORIGIN, log_key=here.trust.log_key).log(here.log)
+
+
+def test_ruling_16_a_revoked_owner_is_remembered() -> None:
+    """Freed by revocation, hardware may move at once, and the move is logged."""
+    here = shared_world(8)
+    first = machine(1, gpu=b"gpu-serial-1")
+    here.admit(first)
+    here.registry.revoke(first.keyset.keyset_id, reason="sold", by="ops-1")
+    here.admit(machine(2, provider="provider-b", gpu=b"gpu-serial-1"))
+    assert len(moves(here)) == 1
+
+
+def test_ruling_16_shared_cpus_do_not_move() -> None:
+    """Neighbours on one host are no move; on a dedicated host another provider's worker is."""
+    here = shared_world(2)
+    here.admit(machine(1))
+    here.admit(machine(2, provider="provider-b"))
+    assert moves(here) == []
+    dedicated = world()
+    dedicated.admit(machine(1))
+    dedicated.clock.advance(3600)
+    dedicated.admit(machine(2, provider="provider-b"))
+    assert len(moves(dedicated)) == 1
+
+
+def test_a_denied_machine_is_refused_at_its_renewal() -> None:
+    """A deny-list holds from the moment its policy does: the lease that lives ends, and there is no next one."""
+    here, worker = world(), machine(1)
+    here.admit(worker)
+    denied = development_policy(denied=f'["cpu:{b"platform-one".hex()}"]')
+    here.registry._policy = denied
+    here.registry._judge = replace(here.registry._judge, policy=denied)
+    refused = here.refuse(worker)
+    assert refused.reason is Reason.PLATFORM_REFUSED
+    assert b"platform-one".hex() not in refused.verdict_entry.decode()
+    assert all(b"platform-one".hex() not in finding.text for finding in refused.findings)
 
 
 def test_ruling_33_the_log_holds_macs_of_hardware_identities() -> None:

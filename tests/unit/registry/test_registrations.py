@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A registration is judged once, for the authenticated account, and logged before anybody can use it."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ from attestation.codec.labels import sha256
 from attestation.errors import NotGenuine, Reason, SealbidError, Stale
 from attestation.lease import open_lease
 from attestation.registry.rates import Rates
-from attestation.registry.values import Admitted, Refused
+from attestation.registry.values import Admitted, Refused, Verdict
 from attestation.rpc.pinning import WORKER_NAME, make_identity
 from attestation.simulated.formats import DEVELOPMENT_MEASUREMENT
 from attestation.tlog.entry import Kind
@@ -199,6 +200,28 @@ def test_refusals_hold_all_findings_and_are_logged_as_such() -> None:
     assert here.registry.changes(0)[1] == []
 
 
+def test_a_refusals_findings_are_kept_where_its_entry_says() -> None:
+    """Field, got, want and remedy of every finding, also of what did not verify, by the digest in the log."""
+    here = world()
+    attester = SimulatedAttester(components=(CPU,), measurement=bytes(48), debug=True)
+    refusals: list[Verdict] = [here.refuse(Machine(attester=attester))]
+    bundle = Machine().bundle(here.challenge(), here.clock.now)
+    forged = replace(bundle, evidence=(replace(bundle.evidence[0], data=b"forged"),))
+    refusals.append(here.registry.register("provider-a", Machine().registration(forged)))
+    for refused, entry in zip(refusals, here.entries()[-2:], strict=True):
+        assert isinstance(refused, Refused)
+        evidence = entry.body["evidence"]
+        assert isinstance(evidence, list)
+        last = evidence[-1]
+        assert isinstance(last, dict)
+        assert last["type"] == "findings"
+        kept = json.loads(here.store.blobs[bytes.fromhex(str(last["sha256"]))])["findings"]
+        assert [(one["reason"], one["field"], one["got"], one["want"], one["remedy"]) for one in kept] == [
+            (finding.reason.value, finding.field, finding.got, finding.want, finding.remedy)
+            for finding in refused.findings
+        ]
+
+
 def test_wrong_policy_refuses_and_names_it() -> None:
     """Under another policy file the same worker is refused, and the entry names that policy by digest."""
     other = development_policy(engines='{ any_of = ["00"] }')
@@ -223,7 +246,7 @@ def test_everything_simulated_says_so() -> None:
 
 
 def test_accepted_bundles_are_archived_by_content() -> None:
-    """The bundle behind a verdict can be fetched by the digest its entry names; forgeries are not kept."""
+    """The bundle behind a verdict can be fetched by the digest its entry names; of forgeries the findings are kept."""
     here, machine = world(), Machine()
     presented = here.admit(machine)
     evidence = here.entries()[-1].body["evidence"]
@@ -231,11 +254,12 @@ def test_accepted_bundles_are_archived_by_content() -> None:
     first = evidence[0]
     assert isinstance(first, dict)
     assert here.store.archived(bytes.fromhex(str(first["sha256"]))) == presented.bundle.encode()
-    kept = len(here.store.blobs)
+    kept = set(here.store.blobs)
     bundle = machine.bundle(here.challenge(), here.clock.now)
     forged = replace(bundle, evidence=(replace(bundle.evidence[0], data=b"forged"),))
     assert isinstance(here.registry.register("provider-a", machine.registration(forged)), Refused)
-    assert len(here.store.blobs) == kept
+    added = set(here.store.blobs) - kept
+    assert [json.loads(here.store.blobs[digest]).keys() for digest in added] == [{"findings"}]
 
 
 def test_calls_per_provider_are_limited() -> None:

@@ -31,6 +31,9 @@ def every_kind() -> dict[Kind, Entry]:
         Kind.ATTEST_REVOKE: entries.attest_revoke(
             keyset_id=DIGEST, worker_id=DIGEST, reason="key reported lost", by="ops-1", simulated=True, at=NOW
         ),
+        Kind.PLATFORM_MOVE: entries.platform_move(
+            platform=DIGEST, from_provider=DIGEST, to_provider=bytes(32), worker_id=DIGEST, simulated=True, at=NOW
+        ),
         Kind.POLICY_PUBLISH: entries.policy_publish(
             id="demo",
             version=1,
@@ -86,6 +89,12 @@ class TestKinds:
         assert subjects[Kind.GENESIS] == ORIGIN
         assert subjects[Kind.ATTEST_VERDICT] == ("57" * 32)
         assert subjects[Kind.KEY_ADD] == subjects[Kind.ATTEST_REVOKE] == DIGEST.hex()
+
+    def test_a_move_is_between_two_providers(self) -> None:
+        """From a provider to itself is no move."""
+        entry = every_kind()[Kind.PLATFORM_MOVE]
+        assert "to itself" in refusal(altered(entry, lambda body: body.update(to=body["from"])))
+        assert entry.subject == DIGEST.hex()
 
     @pytest.mark.parametrize("kind", Kind)
     def test_an_unknown_key_is_refused(self, kind: Kind) -> None:
