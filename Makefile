@@ -17,7 +17,7 @@ CODE := attestation gateway enclave sealbid proto/sealbid_oip proto/generate.py 
 NO_NETWORK := $(shell unshare --user --map-root-user --net true 2>/dev/null && echo unshare --user --map-root-user --net)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow check bench protos lock vectors test-wheel mutants clean
+.PHONY: help venv demo test test-slow check bench bench-attestation protos lock vectors test-wheel mutants clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -62,6 +62,10 @@ check: $(STAMP) ## Format, lint, types, import contracts, packaging
 
 bench: $(STAMP) $(FOREIGN_STAMP) ## Latency and throughput against a plain server; takes the machine for itself
 	$(BIN)/python -m benchmarks
+
+bench-attestation: $(STAMP) ## What verifying each kind of evidence costs, cold, warm and bare
+	$(BIN)/python -m benchmarks.attestation
+	$(BIN)/python -m benchmarks.attestation.hostile
 
 protos: $(STAMP) ## Generate Python from the .proto files
 	$(BIN)/python proto/generate.py

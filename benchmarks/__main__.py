@@ -4,7 +4,10 @@
 import sys
 
 from benchmarks import auction, gateway, journal
+from benchmarks.attestation import table
 
 for title, benchmark in (("Auction", auction), ("Journal", journal), ("Gateway", gateway)):
     sys.stdout.write(f"\n{title}\n")
     benchmark.main()
+sys.stdout.write("\nAttestation\n")
+table.main([])

@@ -21,6 +21,8 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
@@ -32,6 +34,9 @@ MAX_CERTIFICATE_BYTES: Final = 16 << 10
 MAX_CHAIN: Final = 8
 MAX_PEM_BYTES: Final = MAX_CHAIN * 2 * MAX_CERTIFICATE_BYTES
 MAX_CRL_BYTES: Final = 4 << 20
+MAX_RSA_BITS: Final = 4096
+"""No vendor's keys are larger, and one check under the largest the library takes costs four milliseconds."""
+
 _SKEW: Final = timedelta(minutes=5)
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _UNREADABLE: Final = (
@@ -81,7 +86,8 @@ class VerifiedChain:
 
 
 def read_certificate(der: bytes, name: str) -> x509.Certificate:
-    """One DER certificate of at most 16 KiB. Raises `MalformedEvidence` for anything else, also for bytes after it."""
+    """One DER certificate of at most 16 KiB. Raises `MalformedEvidence` for anything else, also for bytes after it, and
+    UNSUPPORTED for a key of another type than RSA and EC, or larger than any vendor's."""
     if not 0 < len(der) <= MAX_CERTIFICATE_BYTES:
         raise _malformed(name, f"{len(der)} bytes", f"1..{MAX_CERTIFICATE_BYTES}")
     try:
@@ -90,11 +96,14 @@ def read_certificate(der: bytes, name: str) -> x509.Certificate:
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
             warnings.simplefilter("ignore", UserWarning)
             certificate = x509.load_der_x509_certificate(der)
-            _read_lazy_parts(certificate)
+            key = _read_lazy_parts(certificate)
     except _UNREADABLE as error:
         raise _malformed(name, f"no certificate ({type(error).__name__})", "one DER certificate") from None
     except UnsupportedAlgorithm:
         raise MalformedEvidence(Reason.UNSUPPORTED, f"{name} is of an unknown key type, want RSA or EC") from None
+    if isinstance(key, RSAPublicKey) and key.key_size > MAX_RSA_BITS:
+        message = f"{name} key is rsa of {key.key_size} bits, want at most {MAX_RSA_BITS}"
+        raise MalformedEvidence(Reason.UNSUPPORTED, message)
     _check_whole_bytes(der, certificate.signature, name)
     return certificate
 
@@ -184,12 +193,13 @@ def check_revocation(
     return ends
 
 
-def _read_lazy_parts(certificate: x509.Certificate) -> None:
+def _read_lazy_parts(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
     # The library parses these when they are asked for; malformed ones must fail here, under this certificate's name.
-    certificate.public_key()
+    key = certificate.public_key()
     _ = certificate.extensions, certificate.subject, certificate.issuer
     _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     _ = certificate.signature_hash_algorithm
+    return key
 
 
 def _check_whole_bytes(der: bytes, signature: bytes, name: str) -> None:

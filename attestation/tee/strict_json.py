@@ -18,7 +18,7 @@ JSON: TypeAlias = "str | int | bool | Sequence[JSON] | Mapping[str, JSON] | None
 MAX_DEPTH: Final = 16
 _MAX_DIGITS: Final = 19
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})*")
+_HEX: Final = re.compile(r"[0-9A-Fa-f]*")
 
 
 class JSONObject:
@@ -57,7 +57,7 @@ class JSONObject:
     def octets(self, key: str, least: int, most: int) -> bytes:
         """The bytes that the hexadecimal text at `key` spells, `least`..`most` of them."""
         text = self.text(key, 2 * most)
-        if len(text) < 2 * least or not _HEX.fullmatch(text):
+        if len(text) < 2 * least or len(text) % 2 or not _HEX.fullmatch(text):
             raise malformed(f"{self._name}.{key}", "not such hex", f"{least}..{most} bytes of hex")
         return bytes.fromhex(text)
 
