@@ -6,6 +6,7 @@ again, at once or years later, has the same bytes. What a vendor said anew takes
 the same kind. What cannot be had in time is left out and named: the verdict then says what was missing.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -81,6 +82,7 @@ class FetchingCompleter:
         self, evidence: Sequence[Evidence], collateral: Sequence[Collateral], now: datetime
     ) -> tuple[tuple[Collateral, ...], tuple[CollateralUnavailable, ...]]:
         """What `evidence` needs, with `collateral` as far as nothing newer takes its place; and what is missing."""
+        deadline = time.monotonic() + self._seconds
         answered: dict[bytes, tuple[Request, tuple[Collateral, ...]]] = {}
         missing: dict[bytes, CollateralUnavailable] = {}
         merged = tuple(collateral)
@@ -90,7 +92,7 @@ class FetchingCompleter:
                 for request in needs(evidence, merged)
                 if request.key not in answered and request.key not in missing
             ]
-            self._ask(asked, now, answered, missing)
+            self._ask(asked, now, deadline, answered, missing)
             merged = _merged(collateral, answered.values())
         return merged, tuple(missing.values())
 
@@ -98,13 +100,14 @@ class FetchingCompleter:
         self,
         requests: Sequence[Request],
         now: datetime,
+        deadline: float,
         answered: dict[bytes, tuple[Request, tuple[Collateral, ...]]],
         missing: dict[bytes, CollateralUnavailable],
     ) -> None:
         under_way: dict[Future[tuple[Collateral, ...]], Request] = {
             self._workers.submit(self._source.get, request, now): request for request in requests
         }
-        done, late = wait(under_way, timeout=self._seconds)
+        done, late = wait(under_way, timeout=max(0.0, deadline - time.monotonic()))
         for future, request in under_way.items():
             if future in late:
                 future.cancel()

@@ -56,8 +56,8 @@ class CollateralSettings:
     """`host:port` of an HTTP proxy that CONNECTs; none is taken from the environment."""
     request_seconds: float = 10.0
     """For one attempt, from connecting to the last byte."""
-    wait_seconds: float = 20.0
-    """How long a registration waits for all of its collateral."""
+    wait_seconds: float = 10.0
+    """How long a registration waits for all of its collateral; a worker waits twenty seconds for its verdict."""
     limit_mib: int = 256
     limit_entries: int = 4096
 
@@ -67,8 +67,8 @@ class CollateralSettings:
         check_address("proxy", self.proxy)
         if self.proxy is not None and not _AUTHORITY.fullmatch(self.proxy):
             raise ValueError("proxy is not host:port")
-        if not 0.1 <= self.request_seconds <= 60 or not 0.1 <= self.wait_seconds <= 60:
-            raise ValueError("request_seconds and wait_seconds are 0.1 to 60")
+        if not 0.1 <= self.request_seconds <= 60 or not 0.1 <= self.wait_seconds <= 15:
+            raise ValueError("request_seconds is 0.1 to 60, wait_seconds 0.1 to 15")
         if self.limit_mib < 1 or self.limit_entries < 1:
             raise ValueError("limit_mib and limit_entries are at least 1")
 

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a call is answered: authenticate, check the role, work in a thread, turn every failure into a named status."""
+"""How a call is answered: authenticate, check the role, work in a thread, turn every failure into a named status.
+
+Judging a registration may wait for a vendor's service. It has threads of its own, so that however many wait, heartbeats
+and revocations do not.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
@@ -16,6 +21,9 @@ from attestation.server.telemetry import Telemetry
 _LOG: Final = logging.getLogger("attestation.server")
 T = TypeVar("T")
 
+MAX_JUDGING: Final = 8
+"""Registrations judged at once; further ones wait their turn."""
+
 
 CallContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -26,6 +34,11 @@ class Answering:
     def __init__(self, *, accounts: APIKeys, telemetry: Telemetry) -> None:
         self._accounts = accounts
         self._telemetry = telemetry
+        self._judging = ThreadPoolExecutor(max_workers=MAX_JUDGING, thread_name_prefix="judging")
+
+    def close(self) -> None:
+        """Judges nothing more; does not wait for what is under way."""
+        self._judging.shutdown(wait=False, cancel_futures=True)
 
     async def allow(self, context: CallContext, method: str, roles: Iterable[Role]) -> Credential:
         """The caller's credential, if one of its roles may call; otherwise the call ends here."""
@@ -39,8 +52,16 @@ class Answering:
 
     async def work(self, context: CallContext, method: str, work: Callable[[], T]) -> T:
         """What `work` returns, run in a thread because it blocks on disk; its failure ends the call by its reason."""
+        return await self._run(context, method, lambda: asyncio.to_thread(work))
+
+    async def judge(self, context: CallContext, method: str, work: Callable[[], T]) -> T:
+        """As `work`, for what may wait for others than the disk."""
+        loop = asyncio.get_running_loop()
+        return await self._run(context, method, lambda: loop.run_in_executor(self._judging, work))
+
+    async def _run(self, context: CallContext, method: str, start: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await asyncio.to_thread(work)
+            return await start()
         except SealbidError as error:
             await self.refuse(context, method, error)
         except Exception:  # noqa: BLE001  the root of a call: an unknown failure must not carry its text to the caller

@@ -200,6 +200,7 @@ async def _listening(
         yield f"{settings.listen.rpartition(':')[0]}:{port}"
     finally:
         changes.close()
+        answering.close()
         chores.cancel()
         await asyncio.gather(chores, return_exceptions=True)
         await status.enter_graceful_shutdown()

@@ -81,7 +81,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         self, request: registry_pb2.RegisterRequest, context: CallContext
     ) -> registry_pb2.RegisterResponse:
         caller = await self._answering.allow(context, "Register", (Role.PROVIDER,))
-        verdict = await self._work(
+        verdict = await self._answering.judge(
             context, "Register", lambda: self._registry.register(caller.name, read_registration(request))
         )
         self._telemetry.judged(caller.name, verdict)
