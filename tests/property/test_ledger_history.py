@@ -158,7 +158,7 @@ class LedgerMachine(RuleBasedStateMachine):
         tenant=st.sampled_from(TENANTS),
         pick=st.integers(0, 3),
         provider=st.sampled_from(PROVIDERS),
-        price=st.integers(1, 200),
+        price=st.integers(1, 2000),
         units=st.integers(1, 3000),
     )
     def charge(self, tenant: str, pick: int, provider: bytes, price: int, units: int) -> None:
