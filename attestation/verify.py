@@ -185,7 +185,16 @@ def _check_devices(
     for device in claims:
         if not equal(device.slot, nonce):
             raise _mismatch(Reason.NONCE_MISMATCH, f"{device.kind.value} nonce", device.slot.hex(), nonce.hex())
+    _check_distinct(claims)
     return claims
+
+
+def _check_distinct(devices: tuple[EvidenceClaims, ...]) -> None:
+    # A device answers as often as it is asked, and every signature can be written in two ways: reports that differ do
+    # not make devices that do.
+    identities = [identity for device in devices for identity in device.platform_ids]
+    if len(set(identities)) != len(identities):
+        raise _mismatch(Reason.DEVICES_MISMATCH, "bundle", "two reports of one device", "one report of each device")
 
 
 def _check_end(challenge: Challenge, binding: KeyBinding, now: datetime) -> None:

@@ -22,12 +22,17 @@ def topology(devices: Sequence[EvidenceClaims], policy: AppraisalPolicy) -> Iter
     gpus = [device for device in devices if device.kind is TEEKind.NVIDIA_GPU]
     switches = [device for device in devices if device.kind is TEEKind.NVIDIA_SWITCH]
     wanted, reason = policy.topology, Reason.TOPOLOGY_REFUSED
-    yield from compare("topology.gpus", wanted.gpus, len(gpus), _COUNT_REMEDY, reason)
-    yield from compare("topology.switches", wanted.switches, len(switches), _COUNT_REMEDY, reason)
+    yield from compare("topology.gpus", wanted.gpus, _count(gpus), _COUNT_REMEDY, reason)
+    yield from compare("topology.switches", wanted.switches, _count(switches), _COUNT_REMEDY, reason)
     remedy = "give every gpu of the machine the same driver, firmware and mode"
     yield from compare("topology.alike", wanted.alike, _alike(gpus), remedy, reason)
     remedy = "attest the switches that the gpus are linked to, and no others"
     yield from compare("topology.linked", wanted.linked, linkage(devices).state.value, remedy, reason)
+
+
+def _count(devices: Sequence[EvidenceClaims]) -> int:
+    # Devices, not reports: one that reports twice is one.
+    return len({device.platform_ids for device in devices})
 
 
 def _alike(gpus: Sequence[EvidenceClaims]) -> bool:

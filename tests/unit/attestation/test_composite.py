@@ -24,6 +24,8 @@ from tests.support.confidential import (
 )
 from tests.support.worlds import Machine, World
 
+P384_ORDER = int("ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973", 16)
+
 
 def attested(here: World, machine: Machine) -> AttestedWorker:
     presented = here.admit(machine)
@@ -65,6 +67,13 @@ def test_a_missing_gpu_is_refused_by_the_topology() -> None:
     node = good_machine()
     refused = confidential_world().refuse(Machine(attester=replace(node, gpus=node.gpus[:1])))
     assert reasons(refused) == {Reason.TOPOLOGY_REFUSED}
+
+
+def test_one_gpu_does_not_count_twice() -> None:
+    """A GPU asked twice, or one report whose signature is written in its other form, is no second GPU."""
+    here, gpu = confidential_world(), nvidia().gpu()
+    for attester in (ConfidentialMachine(gpus=(gpu, gpu)), _TwiceSigned(gpus=(gpu,))):
+        assert reasons(here.refuse(Machine(attester=attester))) == {Reason.DEVICES_MISMATCH}
 
 
 def test_a_report_left_out_after_binding_or_put_in_is_refused() -> None:
@@ -125,6 +134,16 @@ class _Without(ConfidentialMachine):
     @override
     def quote(self, binding: KeyBinding, *, now: datetime) -> Quoted:
         return without_collateral(super().quote(binding, now=now), self.kind)
+
+
+class _TwiceSigned(ConfidentialMachine):
+    @override
+    def devices(self, nonce: bytes) -> Quoted:
+        quoted = super().devices(nonce)
+        (report,) = quoted.evidence
+        s = P384_ORDER - int.from_bytes(report.data[-48:], "big")
+        other = replace(report, data=report.data[:-48] + s.to_bytes(48, "big"))
+        return replace(quoted, evidence=(report, other))
 
 
 def test_what_is_missing_is_undecided_and_never_accepted() -> None:

@@ -48,6 +48,10 @@ def test_the_topology_a_policy_states_is_accepted() -> None:
     [
         ((gpu(1, peers=SWITCHES), *map(switch, SWITCHES)), ["topology.gpus", "topology.linked"]),
         (
+            (gpu(1, peers=SWITCHES), gpu(1, peers=SWITCHES), *map(switch, SWITCHES)),
+            ["topology.gpus", "topology.linked"],
+        ),
+        (
             (gpu(1, peers=SWITCHES), gpu(2, peers=SWITCHES), switch(SWITCHES[0])),
             ["topology.switches", "topology.linked"],
         ),
@@ -58,7 +62,14 @@ def test_the_topology_a_policy_states_is_accepted() -> None:
             ["topology.alike"],
         ),
     ],
-    ids=["a GPU missing", "a switch missing", "a GPU linked elsewhere", "no links stated", "another mode"],
+    ids=[
+        "a GPU missing",
+        "a GPU twice",
+        "a switch missing",
+        "a GPU linked elsewhere",
+        "no links stated",
+        "another mode",
+    ],
 )
 def test_what_does_not_stand_together_is_refused_by_name(
     devices: tuple[EvidenceClaims, ...], fields: list[str]
