@@ -82,7 +82,7 @@ test-wheel: $(STAMP) ## Build the wheel and test it without the source tree
 
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
-RUNTIME_EXTRAS := --extra registry --extra gateway --extra worker --extra audit --extra proxy --extra models
+RUNTIME_EXTRAS := --extra registry --extra gateway --extra worker --extra audit --extra proxy --extra models --extra postgres
 
 lock: $(STAMP) ## Solve the lock files again; takes what the configured index offers
 	$(LOCK) $(RUNTIME_EXTRAS) --output-file requirements/runtime.lock pyproject.toml

@@ -103,6 +103,7 @@ class Reason(StrEnum):
     # log
     LOG_ROLLBACK = "LOG_ROLLBACK"
     LOG_FORK = "LOG_FORK"
+    LOG_FROZEN = "LOG_FROZEN"
     ENTRY_INVALID = "ENTRY_INVALID"
     # request at the gateway
     UNAUTHENTICATED = "UNAUTHENTICATED"

@@ -11,8 +11,8 @@ from attestation.registry.store import RegistryStore
 from attestation.tlog import entry as entries
 from attestation.tlog.checkpoint import Checkpoint
 from attestation.tlog.entry import Entry
+from attestation.tlog.evidence_log import EvidenceLog
 from attestation.tlog.note import parse_note
-from attestation.tlog.sequencer import EvidenceLog
 
 ACCOUNTS_ACTION: Final = "accounts.load"
 MAX_POLICY_TEXT: Final = 14_000

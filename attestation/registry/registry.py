@@ -48,7 +48,7 @@ from attestation.tee.interface import Verifiers
 from attestation.tee.tpm.credential import AttestationKey
 from attestation.tlog import entry as entries
 from attestation.tlog.entry import VerifierRef
-from attestation.tlog.sequencer import EvidenceLog
+from attestation.tlog.evidence_log import EvidenceLog
 from attestation.verify import PresentedWorker, VerifiedBundle
 
 MAX_REASON_CHARACTERS: Final = 256

@@ -107,6 +107,7 @@ STATUS: Final[Mapping[Reason, grpc.StatusCode]] = {
     Reason.STREAM_DIVERGED: _ABORTED,
     Reason.LOG_ROLLBACK: _LOSS,
     Reason.LOG_FORK: _LOSS,
+    Reason.LOG_FROZEN: _STATE,
     Reason.ENTRY_INVALID: _INVALID,
     Reason.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Reason.PERMISSION_DENIED: _DENIED,

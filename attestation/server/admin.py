@@ -14,10 +14,10 @@ from attestation.rpc.auth import MAX_KEY_CHARACTERS
 from attestation.server.config import RegistrySettings
 from attestation.server.state import LOG_DATABASE, create_keys
 from attestation.tlog.entry import genesis
+from attestation.tlog.evidence_log import EvidenceLog
 from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.policy import NO_WITNESSES
-from attestation.tlog.sequencer import EvidenceLog
-from attestation.tlog.sqlmodel_store import SQLiteLogStore
+from attestation.tlog.sqlmodel_store import SQLLogs
 from attestation.trust import TrustRoot
 from attestation.wire.client import RegistryClient
 
@@ -41,12 +41,12 @@ def initialise(settings: RegistrySettings, *, now: datetime) -> Path:
         witness_policy=NO_WITNESSES,
         profile=policy.profile,
     )
-    store = SQLiteLogStore(settings.state_dir / LOG_DATABASE)
+    logs = SQLLogs.sqlite(settings.state_dir / LOG_DATABASE)
     try:
         log = EvidenceLog(
             origin=settings.origin,
             signer=secrets.log_signer,
-            store=store,
+            store=logs.store(settings.origin),
             heads=FileHeadStore(settings.head),
             inception=True,
         )
@@ -54,7 +54,7 @@ def initialise(settings: RegistrySettings, *, now: datetime) -> Path:
         log.append([first])
         log.publish(now)
     finally:
-        store.close()
+        logs.close()
     settings.trust_file.write_bytes(trust.to_toml())
     return settings.trust_file
 

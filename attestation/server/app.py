@@ -45,10 +45,10 @@ from attestation.server.registry_service import Changes, RegistryService
 from attestation.server.state import LOG_DATABASE, STORE_DATABASE, read_keys
 from attestation.server.telemetry import Telemetry
 from attestation.signals import until_told
+from attestation.tlog.evidence_log import EvidenceLog
 from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.policy import NO_WITNESSES
-from attestation.tlog.sequencer import EvidenceLog
-from attestation.tlog.sqlmodel_store import SQLiteLogStore
+from attestation.tlog.sqlmodel_store import SQLLogs
 from attestation.trust import MAX_TRUST_BYTES, read_trust
 from attestation.verifiers import verifiers_for
 from attestation.wire.client import MAX_MESSAGE_BYTES
@@ -110,14 +110,14 @@ async def running(
         accounts = APIKeys.from_toml(accounts_bytes)
         _check_profile(settings, policy)
         secrets = read_keys(settings.state_dir, settings.origin)
-        log_store = SQLiteLogStore(settings.state_dir / LOG_DATABASE)
-        open_files.callback(log_store.close)
+        logs = SQLLogs.sqlite(settings.state_dir / LOG_DATABASE)
+        open_files.callback(logs.close)
         store = SQLiteRegistryStore(settings.state_dir / STORE_DATABASE)
         open_files.callback(store.close)
         log = EvidenceLog(
             origin=settings.origin,
             signer=secrets.log_signer,
-            store=log_store,
+            store=logs.store(settings.origin),
             heads=FileHeadStore(settings.head),
         )
         if log.size() == 0:

@@ -5,8 +5,9 @@ from sealbid_wire.log.v1 import log_pb2, log_pb2_grpc
 from typing_extensions import override
 
 from attestation.server.answering import Answering, CallContext
+from attestation.tlog.evidence_log import EvidenceLog
 from attestation.tlog.policy import WitnessPolicy
-from attestation.tlog.sequencer import PAGE, EvidenceLog
+from attestation.tlog.served import PAGE
 
 
 class LogService(log_pb2_grpc.LogServiceServicer):

@@ -27,7 +27,8 @@ from attestation.tlog import merkle
 from attestation.tlog.entry import Entry, Kind, parse_entry
 from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.proof import InclusionProof, verify_tlog_proof
-from attestation.tlog.sqlmodel_store import SQLiteLogStore
+from attestation.tlog.sqlmodel_store import SQLLogs
+from attestation.tlog.tiled import StoredTree
 from attestation.trust import TrustRoot, read_trust
 from gateway.ledger.ledger import Account, AccountKind, Posting, Transaction, TransactionKind
 from gateway.ledger.sqlmodel_store import SQLModelLedger, create_tables
@@ -75,11 +76,12 @@ class Old:
 
     def entries(self) -> list[bytes]:
         """Every entry of the log, byte for byte."""
-        store = SQLiteLogStore(self.state / LOG_DATABASE)
+        logs = SQLLogs.sqlite(self.state / LOG_DATABASE)
         try:
-            return [entry.data for entry in store.entries(0, store.size())]
+            store = logs.store(self.trust.origin)
+            return [entry.data for entry in store.entries(0, store.state().size)]
         finally:
-            store.close()
+            logs.close()
 
     def parsed(self) -> list[Entry]:
         """Every entry, read by today's tables of kinds."""
@@ -102,12 +104,14 @@ def old(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def proof_of(old: Old, index: int) -> bytes:
     """A proof made of the stored hashes, as the registry serves it."""
-    store = SQLiteLogStore(old.state / LOG_DATABASE)
+    logs = SQLLogs.sqlite(old.state / LOG_DATABASE)
     try:
-        path = merkle.inclusion_proof(index, store.size(), store)
-        return InclusionProof(index=index, path=tuple(path), checkpoint=store.published() or b"").encode()
+        store = logs.store(old.trust.origin)
+        state = store.state()
+        path = merkle.inclusion_proof(index, state.size, StoredTree(store))
+        return InclusionProof(index=index, path=tuple(path), checkpoint=state.published or b"").encode()
     finally:
-        store.close()
+        logs.close()
 
 
 def gateway_key(old: Old) -> LoggedEntry:

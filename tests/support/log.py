@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logs for tests: memory stores that fail on demand, factories of entries, and a check of a whole log from outside."""
 
+import itertools
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -15,12 +16,21 @@ from attestation.tlog import entry as entries
 from attestation.tlog import merkle
 from attestation.tlog.checkpoint import Checkpoint, open_checkpoint
 from attestation.tlog.entry import Blob, Entry, Kind, PolicyRef, VerifierRef
-from attestation.tlog.merkle import Node
+from attestation.tlog.evidence_log import EvidenceLog
 from attestation.tlog.note import NoteSigner, NoteVerifier
 from attestation.tlog.policy import NO_WITNESSES
 from attestation.tlog.proof import verify_tlog_proof
-from attestation.tlog.sequencer import PAGE, EvidenceLog
-from attestation.tlog.store import HeadStore, LogError, LogStore, StoredEntry
+from attestation.tlog.served import PAGE
+from attestation.tlog.store import (
+    HeadStore,
+    LogError,
+    LogState,
+    LogStore,
+    NewEntry,
+    PendingEntry,
+    StoredEntry,
+    StoredTile,
+)
 
 ORIGIN = "log.example/evidence"
 NOW = datetime(2026, 11, 21, 22, 10, 5, tzinfo=UTC)
@@ -46,48 +56,107 @@ class _Faults:
 
 
 class MemoryLogStore:
-    """`LogStore` in memory. `fail["append"] = "after"` makes the next append apply and then raise."""
+    """`LogStore` in memory, one log. `fail["append"] = "after"` makes the next append apply and then raise."""
 
     def __init__(self) -> None:
         self._faults = _Faults()
         self.fail = self._faults.armed
         self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._waiting: dict[bytes, PendingEntry] = {}
+        self._ended = LogState(size=0)
         self.stored: list[StoredEntry] = []
-        self.nodes: dict[tuple[int, int], bytes] = {}
+        self.tiles: dict[tuple[int, int], bytes] = {}
         self.note: bytes | None = None
 
-    def size(self) -> int:
-        return len(self.stored)
+    def acquire(self) -> None:
+        """One object is one process here: there is nobody to keep out."""
 
-    def append(self, *, expected_size: int, entries: Sequence[StoredEntry], nodes: Sequence[Node]) -> None:
+    def state(self) -> LogState:
+        size = self._ended.size if self._ended.deleted_at else len(self.stored)
+        return replace(self._ended, size=size, published=self.note)
+
+    def append(
+        self,
+        *,
+        expected_size: int,
+        entries: Sequence[NewEntry],
+        tiles: Sequence[StoredTile],
+        pending: Sequence[int] = (),
+    ) -> None:
         self._faults.fire("append", "before")
+        if not entries:
+            return
         with self._lock:
-            if entries and len(self.stored) != expected_size:
+            self._want_live()
+            if len(self.stored) != expected_size:
                 raise LogError(Reason.LOG_FORK, f"log has {len(self.stored)} entries, want {expected_size}")
-            self.nodes.update({(node.level, node.index): node.hash for node in nodes})
-            self.stored += entries
+            self._take(pending)
+            self.tiles.update({(tile.level, tile.index): tile.data for tile in tiles})
+            self.stored += [
+                StoredEntry(index=index, data=entry.data, kind=entry.kind, subject=entry.subject, at=entry.at)
+                for index, entry in enumerate(entries, start=expected_size)
+            ]
         self._faults.fire("append", "after")
 
-    def read(self, level: int, index: int) -> bytes:
-        if (level, index) not in self.nodes:
-            raise LogError(Reason.LOG_FORK, f"log store has no hash at level {level}, index {index}")
-        return self.nodes[level, index]
+    def tile(self, level: int, index: int) -> bytes:
+        return self.tiles.get((level, index), b"")
 
     def entries(self, start: int, limit: int) -> Sequence[StoredEntry]:
         return self.stored[start : start + limit]
 
-    def about(self, subject: str, limit: int) -> Sequence[StoredEntry]:
-        return [entry for entry in reversed(self.stored) if entry.subject == subject][:limit]
+    def about(self, subject: str, limit: int, *, before: int | None = None) -> Sequence[StoredEntry]:
+        return [entry for entry in reversed(self.stored[:before]) if subject and entry.subject == subject][:limit]
 
-    def published(self) -> bytes | None:
-        return self.note
+    def newest(self, kinds: Collection[str], limit: int, *, before: int | None = None) -> Sequence[StoredEntry]:
+        return [entry for entry in reversed(self.stored[:before]) if entry.kind and entry.kind in kinds][:limit]
 
     def publish(self, note: bytes, *, size: int, at: datetime) -> None:
         self._faults.fire("publish", "before")
+        self._want_live()
         if len(self.stored) < size:
             raise LogError(Reason.LOG_ROLLBACK, f"log is shorter than the checkpoint of size {size} to publish")
         self.note = note
         self._faults.fire("publish", "after")
+
+    def submit(self, ticket: bytes, entry: NewEntry) -> None:
+        with self._lock:
+            self._want_live()
+            self._waiting.setdefault(ticket, PendingEntry(number=next(self._numbers), entry=entry))
+
+    def pending(self, limit: int) -> Sequence[PendingEntry]:
+        return list(self._waiting.values())[:limit]
+
+    def drop(self, numbers: Sequence[int]) -> None:
+        with self._lock:
+            self._take(numbers)
+
+    def freeze(self, *, size: int, at: datetime, keep_until: datetime) -> None:
+        with self._lock:
+            if len(self.stored) != size or self._waiting or self.note is None:
+                raise LogError(Reason.LOG_ROLLBACK, f"log has {len(self.stored)} entries, want {size}, none pending")
+            ended = self._ended
+            later = max(keep_until, ended.keep_until or keep_until)
+            self._ended = replace(ended, size=size, frozen_at=ended.frozen_at or at, keep_until=later)
+
+    def delete(self, now: datetime) -> None:
+        with self._lock:
+            if self._ended.deleted_at is not None:
+                return
+            if self._ended.keep_until is None or now < self._ended.keep_until:
+                raise LogError(Reason.LOG_FROZEN, "log is to be kept")
+            self._ended = replace(self._ended, deleted_at=now)
+            self.stored, self.tiles = [], {}
+
+    def _want_live(self) -> None:
+        if self._ended.frozen_at is not None:
+            raise LogError(Reason.LOG_FROZEN, "log is frozen")
+
+    def _take(self, numbers: Sequence[int]) -> None:
+        waiting = {ticket: each for ticket, each in self._waiting.items() if each.number not in numbers}
+        if len(waiting) + len(numbers) != len(self._waiting):
+            raise LogError(Reason.LOG_FORK, "pending entry is gone")
+        self._waiting = waiting
 
 
 class MemoryHeadStore:

@@ -27,8 +27,8 @@ from attestation.simulated.verifier import SimulatedVerifier
 from attestation.tee.interface import Verifier
 from attestation.tlog import entry as entries
 from attestation.tlog.entry import VerifierRef
+from attestation.tlog.evidence_log import EvidenceLog
 from attestation.tlog.policy import NO_WITNESSES
-from attestation.tlog.sequencer import EvidenceLog
 from attestation.trust import TrustRoot
 from attestation.verify import PresentedWorker
 from enclave.attesters.interface import Attester, Duty, answer_challenge

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.registry.sqlmodel_store import SQLiteRegistryStore
 from attestation.server.state import LOG_DATABASE, STORE_DATABASE
-from attestation.tlog.sqlmodel_store import SQLiteLogStore
+from attestation.tlog.sqlmodel_store import SQLLogs
 from gateway.ledger.settlement import Settlement
 from gateway.receipts.archive import DATABASE, open_store
 from gateway.receipts.memo import MemoKey
@@ -65,7 +65,7 @@ def load(folder: Path, state: Path) -> None:
 
 def open_by_writers(state: Path) -> None:
     """Opens every database as the processes that write it do, which makes what is missing, and closes it."""
-    SQLiteLogStore(state / LOG_DATABASE).close()
+    SQLLogs.sqlite(state / LOG_DATABASE).close()
     SQLiteRegistryStore(state / STORE_DATABASE).close()
     key = Ed25519PrivateKey.generate()
     with open_store(

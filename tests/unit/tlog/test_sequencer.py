@@ -13,10 +13,11 @@ from typing_extensions import override
 from attestation.errors import AttestationError, MalformedEvidence, Reason
 from attestation.tlog import merkle
 from attestation.tlog.checkpoint import Checkpoint, sign_checkpoint
+from attestation.tlog.evidence_log import EvidenceLog
 from attestation.tlog.head_file import FileHeadStore
-from attestation.tlog.sequencer import EvidenceLog
-from attestation.tlog.sqlmodel_store import SQLiteLogStore
-from attestation.tlog.store import LogError, StoredEntry
+from attestation.tlog.sqlmodel_store import SQLLogs
+from attestation.tlog.store import LogError, LogState, LogStore, StoredEntry
+from attestation.tlog.tiled import StoredTree
 from tests.support.log import (
     NOW,
     ORIGIN,
@@ -39,17 +40,19 @@ CHECK = WholeLogCheck()
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[[], SQLiteLogStore]]:
-    """Opens the same SQLite log again and again, as restarts do."""
-    opened: list[SQLiteLogStore] = []
+def disk(tmp_path: Path) -> Iterator[Callable[[], LogStore]]:
+    """Opens the same SQLite log again and again, as restarts do, each time after the process before has ended."""
+    opened: list[SQLLogs] = []
 
-    def again() -> SQLiteLogStore:
-        opened.append(SQLiteLogStore(tmp_path / "log.sqlite"))
-        return opened[-1]
+    def again() -> LogStore:
+        while opened:
+            opened.pop().close()
+        opened.append(SQLLogs.sqlite(tmp_path / "log.sqlite"))
+        return opened[-1].store(ORIGIN)
 
     yield again
-    for store in opened:
-        store.close()
+    for logs in opened:
+        logs.close()
 
 
 class TestPromises:
@@ -60,7 +63,7 @@ class TestPromises:
         grow(log, size)
         assert CHECK.log(log).size == size
 
-    def test_the_whole_log_verifies_on_disk(self, disk: Callable[[], SQLiteLogStore], tmp_path: Path) -> None:
+    def test_the_whole_log_verifies_on_disk(self, disk: Callable[[], LogStore], tmp_path: Path) -> None:
         """So does one on SQLite, also after a restart, and the restarted log continues it."""
         heads = FileHeadStore(tmp_path / "head")
         first = head_of(grow(new_log(disk(), heads), 20))
@@ -84,7 +87,7 @@ class TestPromises:
         heads = [head_of(log.checkpoint())] + [head_of(grow(log, size)) for size in (2, 9, 10, 64, 65)]
         for old in heads:
             for new in heads[heads.index(old) :]:
-                proof = merkle.consistency_proof(old.size, new.size, store)
+                proof = merkle.consistency_proof(old.size, new.size, StoredTree(store))
                 merkle.verify_consistency(old.size, old.root, new.size, new.root, proof)
 
     def test_publishing_again_changes_nothing(self) -> None:
@@ -221,15 +224,14 @@ class TestRefusesToSign:
         for inception in (False, True):
             assert refusal(lambda i=inception: open_log(store, MemoryHeadStore(), inception=i)) == Reason.LOG_ROLLBACK  # type: ignore[misc]
 
-    def test_yesterdays_backup(self, disk: Callable[[], SQLiteLogStore], tmp_path: Path) -> None:
+    def test_yesterdays_backup(self, disk: Callable[[], LogStore], tmp_path: Path) -> None:
         """A database restored from a backup is refused when the log is opened."""
         heads = FileHeadStore(tmp_path / "head")
-        store = disk()
-        log = new_log(store, heads)
-        store.close()
+        new_log(disk(), heads)
+        disk()
         shutil.copy(tmp_path / "log.sqlite", tmp_path / "backup")
-        grow(log, 5)
-        store.close()
+        grow(open_log(disk(), heads), 5)
+        disk()
         for leftover in tmp_path.glob("log.sqlite*"):
             leftover.unlink()
         shutil.copy(tmp_path / "backup", tmp_path / "log.sqlite")
@@ -262,7 +264,7 @@ class TestRefusesToSign:
         grow(log, 6)
         signed = heads.note
         log.append([change(7)])
-        store.nodes[2, 0] = b"\xff" * 32
+        store.tiles[0, 0] = store.tiles[0, 0][:64] + b"\xff" * 32 + store.tiles[0, 0][96:]
         assert refusal(lambda: log.publish(NOW)) == Reason.LOG_FORK
         assert heads.note == signed
 
@@ -277,14 +279,14 @@ class TestRefusesToSign:
         assert refusal(lambda: log.publish(NOW)) == Reason.LOG_FORK
         assert heads.note == signed
 
-    @pytest.mark.parametrize("place", [(0, 3), (1, 1), (2, 0)])
+    @pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0)])
     def test_a_flipped_bit_in_a_new_hash(self, place: tuple[int, int]) -> None:
         """A stored hash that changed before signing is not signed for, at any level."""
         store, heads = MemoryLogStore(), MemoryHeadStore()
         log = new_log(store, heads)
         signed = heads.note
-        log.append([change(1), change(2), change(3)])
-        store.nodes[place] = bytes([store.nodes[place][0] ^ 1]) + store.nodes[place][1:]
+        log.append([change(number) for number in range(1, 300)])
+        store.tiles[place] = store.tiles[place][:-1] + bytes([store.tiles[place][-1] ^ 1])
         assert refusal(lambda: log.publish(NOW)) == Reason.LOG_FORK
         assert heads.note == signed
 
@@ -352,11 +354,12 @@ class TestRefusesToSign:
             """Reports the size from before another process appended."""
 
             @override
-            def size(self) -> int:
-                return super().size() - 1 if self.stored else 0
+            def state(self) -> LogState:
+                state = super().state()
+                return replace(state, size=state.size - 1)
 
         late = Overtaken()
-        late.stored, late.nodes, late.note = store.stored, store.nodes, store.note
+        late.stored, late.tiles, late.note = store.stored, store.tiles, store.note
         log.append([change(1)])
         writer = EvidenceLog(
             origin=ORIGIN, signer=log_signer(), store=late, heads=_holding(store.note), inception=False
@@ -378,7 +381,6 @@ def test_stored_columns_are_those_of_the_entry() -> None:
     log.append([entry])
     assert store.stored[1] == StoredEntry(
         index=1,
-        leaf_hash=entry.leaf_hash,
         kind="attest.verdict",
         subject="57" * 32,
         at="2026-11-21T22:10:05Z",
