@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Challenges: issued to one provider over the newest checkpoint, spent once, over after a minute (docs/spec.md, 3.3).
+"""Challenges: issued to one provider over the newest checkpoint, spent once, over after a minute (docs/spec.md, 3.2).
 
 The store alone remembers them, so that processes which share it share the memory of what was spent (ruling 6).
 """
