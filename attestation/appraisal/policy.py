@@ -10,7 +10,7 @@
     [sealing]    suites = [1 | 2, ..] best first; allow_classical = "reason" exactly when suite 2 is listed
 
 A missing key and an unknown key are both errors. A production policy cannot be written so that it accepts `simulated`,
-debug, or a worker whose code no register measures (rulings 27 and 28).
+debug, or a worker whose code no register measures (rulings 27 and 28). A denied identity must be spelt as one is.
 """
 
 import hashlib
@@ -22,14 +22,18 @@ from functools import cached_property
 from typing import Final
 
 from attestation.appraisal.kinds import Topology, Workload, read_facts, read_topology, read_workloads
-from attestation.appraisal.reference import AnyOf, Exactly, ReferenceValue, Unchecked
+from attestation.appraisal.reference import AnyOf, Exactly, ReferenceValue, Unchecked, scalars
 from attestation.appraisal.tables import Table, invalid
 from attestation.binding import Profile, SuiteID
-from attestation.claims import DEVICE_KINDS, TEEKind
+from attestation.claims import DEVICE_KINDS, Scalar, TEEKind
 from attestation.lease import MAX_LEASE_SECONDS
 
 MAX_POLICY_BYTES: Final = 256 << 10
 MIN_LEASE_SECONDS: Final = 10
+_DENIED: Final = re.compile(r"(cpu|gpu|switch|ek):((?:[0-9a-f]{2})+)")
+_IDENTITY_BYTES: Final[Mapping[str, Collection[int]]] = {"cpu": (16, 64), "gpu": (9,), "switch": (9,), "ek": (32,)}
+"""PPIDs and instance ids, chip ids (padded on Turin), serial numbers of NVIDIA's devices, digests of EKs."""
+
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")
 _YEAR: Final = 366 * 86400
 _CPU_KINDS: Final = frozenset(TEEKind) - set(DEVICE_KINDS)
@@ -99,11 +103,12 @@ def read_policy(data: bytes) -> AppraisalPolicy:
     freshness, sealing, topology = root.table("freshness"), root.table("sealing"), root.table("topology")
     cpus, devices = _kinds(tee, "kinds", _CPU_KINDS), _kinds(tee, "devices", DEVICE_KINDS)
     suites, allow_classical = _suites(sealing)
+    profile = _profile(root)
     policy = AppraisalPolicy(
         data=data,
         id=_id(root),
         version=root.integer("version", 1, 1 << 31),
-        profile=_profile(root),
+        profile=profile,
         kinds=cpus,
         devices=devices,
         debug=tee.reference("debug"),
@@ -115,7 +120,7 @@ def read_policy(data: bytes) -> AppraisalPolicy:
         engines=code.reference("engines"),
         config=code.reference("config"),
         platform_allowed=platform.reference("allowed"),
-        platform_denied=frozenset(platform.texts("denied")),
+        platform_denied=_denied(platform, profile),
         dedicated_host=platform.boolean("dedicated_host"),
         max_workers_per_cpu=platform.integer("max_workers_per_cpu", 1, 4096),
         max_evidence_age_seconds=freshness.integer("max_evidence_age_seconds", 1, _YEAR),
@@ -164,6 +169,18 @@ def _kinds(tee: Table, key: str, known: Collection[TEEKind]) -> AnyOf:
     return value
 
 
+def _denied(platform: Table, profile: Profile) -> frozenset[str]:
+    """The identities denied. One that no device can have denies nothing, and nobody would notice."""
+    texts = platform.texts("denied")
+    for place, text in enumerate(texts):
+        found = _DENIED.fullmatch(text)
+        sizes = _IDENTITY_BYTES[found[1]] if found else ()
+        if found is None or (profile is Profile.PRODUCTION and len(found[2]) // 2 not in sizes):
+            want = "cpu: with 16 or 64 bytes, gpu: or switch: with 9, ek: with 32, in lower-case hex"
+            raise invalid("platform.denied", f"no such identity at place {place}", want)
+    return frozenset(texts)
+
+
 def _named(kinds: AnyOf) -> list[TEEKind]:
     return [TEEKind(str(value)) for value in dict.fromkeys(kinds.values)]
 
@@ -185,6 +202,14 @@ def _check_production(policy: AppraisalPolicy) -> None:
     if policy.debug != Exactly(False):
         raise invalid("tee.debug", policy.debug.want(), "exactly false under profile production")
     for kind, workload in policy.workloads.items():
-        if not isinstance(workload.registers[workload.measured_by], (Exactly, AnyOf)):
-            name = f"workload.{kind.value}.registers.{workload.measured_by}"
+        name = f"workload.{kind.value}.registers.{workload.measured_by}"
+        reference = workload.registers[workload.measured_by]
+        if not isinstance(reference, (Exactly, AnyOf)):
             raise invalid(name, "unchecked", "reference values: it is what measures the worker's code")
+        if any(map(_measures_nothing, scalars(reference))):
+            raise invalid(name, "absent or zero", "digests: it is what measures the worker's code")
+
+
+def _measures_nothing(value: Scalar) -> bool:
+    """True for a register that is not there, and for one that nothing was measured into."""
+    return not str(value).partition(":")[2].strip("0")

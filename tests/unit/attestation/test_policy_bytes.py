@@ -84,6 +84,11 @@ def test_unknown_keys_are_refused(extra: str) -> None:
         ("suites", "[1, 2]"),
         ("dedicated_host", '"yes"'),
         ("denied", "[1]"),
+        ("denied", '["cpu:00", "ppid:00"]'),
+        ("denied", '["cpu:FACADE"]'),
+        ("denied", '["cpu: facade"]'),
+        ("denied", '["facade"]'),
+        ("denied", '["cpu:"]'),
     ],
 )
 def test_wrong_values_are_refused_by_name(key: str, value: str) -> None:
@@ -125,6 +130,26 @@ def test_ruling_28_a_production_policy_says_how_the_workload_is_measured() -> No
     assert "workload.tdx.registers.rtmr3" in refused(unmeasured)
     head, _, tail = policy_bytes("production-strict").partition(b"[workload.sgx]")
     assert "workload.sgx" in refused(head + b"[facts.tdx]" + tail.partition(b"[facts.tdx]")[2])
+
+
+@pytest.mark.parametrize("value", ["absent", "", "sha384:", "sha384:" + 96 * "0"])
+def test_ruling_28_a_register_nothing_is_measured_into_measures_no_worker(value: str) -> None:
+    """The register of the worker's code may be neither absent nor zero, alone or beside a good value."""
+    good = "sha384:" + 48 * "11"
+    for reference in (f'{{ exactly = "{value}" }}', f'{{ any_of = ["{good}", "{value}"] }}'):
+        message = refused(policy_bytes("production-strict", **{"registers.rtmr3": reference}))
+        assert "workload.tdx.registers.rtmr3" in message
+    read_policy(policy_bytes("production-strict", **{"registers.rtmr3": f'{{ any_of = ["{good}"] }}'}))
+
+
+@pytest.mark.parametrize("identity", ["cpu:" + 8 * "11", "gpu:" + 8 * "11", "switch:" + 8 * "11", "ek:" + 20 * "11"])
+def test_a_production_policy_denies_only_what_can_be(identity: str) -> None:
+    """An identity of a size that no such device has would deny nothing: it does not read, and is not repeated."""
+    message = refused(policy_bytes("production-strict", denied=f'["{identity}"]'))
+    assert "platform.denied" in message
+    assert identity not in message
+    whole = ("cpu:" + 16 * "11", "cpu:" + 64 * "11", "gpu:" + 9 * "11", "switch:" + 9 * "11", "ek:" + 32 * "11")
+    assert read_policy(policy_bytes("production-strict", denied=str(list(whole)))).platform_denied == set(whole)
 
 
 def test_reference_values() -> None:
