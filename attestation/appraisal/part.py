@@ -5,6 +5,7 @@ The same for a CPU, a device and a recorded capture that stands alone. All findi
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from attestation.appraisal.finding import Finding
 from attestation.appraisal.policy import AppraisalPolicy
@@ -12,6 +13,9 @@ from attestation.appraisal.reference import AnyOf, ReferenceValue, shown
 from attestation.claims import DEVICE_KINDS, ComponentID, EvidenceClaims, Scalar, TCBStatus
 from attestation.errors import Reason
 from attestation.facts.vocabularies import VOCABULARIES
+
+_STATES_LEVELS: Final = frozenset({"tcb_level", "tdx_tcb_level"})
+"""Facts of hardware whose vendor states TCB levels: without a status it reaches none, which no fact may hide."""
 
 
 def appraise_part(part: EvidenceClaims, policy: AppraisalPolicy) -> Iterator[Finding]:
@@ -46,9 +50,11 @@ def _state(part: EvidenceClaims, policy: AppraisalPolicy) -> Iterator[Finding]:
     remedy = "start the tee without debug"
     yield from compare(f"{name}.debug", policy.debug, part.debug, remedy, Reason.DEBUG_REFUSED)
     remedy = "update firmware and microcode, then attest again"
-    if part.tcb_status is not TCBStatus.UNSTATED:  # a vendor without statuses is judged by the facts below
-        status = part.tcb_status.value
+    status = part.tcb_status.value
+    if part.tcb_status is not TCBStatus.UNSTATED:
         yield from compare(f"{name}.tcb_status", policy.tcb_status, status, remedy, Reason.TCB_REFUSED)
+    elif not _STATES_LEVELS.isdisjoint(part.facts):  # a vendor without statuses is judged by the facts below
+        yield from compare(f"{name}.tcb_status", policy.tcb_status, status, remedy, Reason.TCB_UNKNOWN)
     remedy = "apply the vendor's advisory, then attest again"
     for advisory in part.advisories:
         yield from compare(f"{name}.advisory", policy.advisories, advisory, remedy, Reason.TCB_REFUSED)

@@ -26,11 +26,14 @@ from attestation.appraisal.reference import AnyOf, Exactly, ReferenceValue, Unch
 from attestation.appraisal.tables import Table, invalid
 from attestation.binding import Profile, SuiteID
 from attestation.claims import DEVICE_KINDS, Scalar, TEEKind
+from attestation.errors import Reason
+from attestation.facts.vocabularies import VOCABULARIES
 from attestation.lease import MAX_LEASE_SECONDS
 
 MAX_POLICY_BYTES: Final = 256 << 10
 MIN_LEASE_SECONDS: Final = 10
 _DENIED: Final = re.compile(r"(cpu|gpu|switch|ek):((?:[0-9a-f]{2})+)")
+_ROOTS_OF_TRUST: Final = frozenset({Reason.ROOT_REFUSED, Reason.ACTIVATION_MISSING})
 _IDENTITY_BYTES: Final[Mapping[str, Collection[int]]] = {"cpu": (16, 64), "gpu": (9,), "switch": (9,), "ek": (32,)}
 """PPIDs and instance ids, chip ids (padded on Turin), serial numbers of NVIDIA's devices, digests of EKs."""
 
@@ -208,6 +211,11 @@ def _check_production(policy: AppraisalPolicy) -> None:
             raise invalid(name, "unchecked", "reference values: it is what measures the worker's code")
         if any(map(_measures_nothing, scalars(reference))):
             raise invalid(name, "absent or zero", "digests: it is what measures the worker's code")
+    for kind, facts in policy.facts.items():
+        for name, fact in VOCABULARIES[kind].facts.items():
+            if fact.reason in _ROOTS_OF_TRUST and not isinstance(facts[name], (Exactly, AnyOf)):
+                want = "reference values: anybody can make evidence that nothing vouches for"
+                raise invalid(f"facts.{kind.value}.{name}", "unchecked", want)
 
 
 def _measures_nothing(value: Scalar) -> bool:

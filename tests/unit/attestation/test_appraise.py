@@ -4,15 +4,20 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from attestation.appraisal.appraise import appraise
 from attestation.appraisal.finding import refusal
-from attestation.appraisal.part import platform_text
+from attestation.appraisal.part import appraise_part, platform_text
 from attestation.appraisal.policy import AppraisalPolicy, read_policy
 from attestation.binding import Profile, SuiteID
 from attestation.claims import Claims, ComponentID, ComponentKind, Measurement, TCBStatus, TEEKind
 from attestation.errors import Reason
 from attestation.simulated.formats import DEVELOPMENT_MEASUREMENT
+from tests.conformance.policies import capture
 from tests.support.attested import NOW, some_claims
+from tests.support.fake_intel import mint
+from tests.support.intel_verifying import verify_world
 from tests.support.worlds import development_policy, policy_bytes
 
 
@@ -51,6 +56,17 @@ def test_all_findings_are_listed_not_the_first() -> None:
     error = refusal(findings)
     assert error.findings == tuple(findings)
     assert error.message == "simulated.debug is true, want false (and 4 more findings)"
+
+
+@pytest.mark.parametrize("kind", [TEEKind.TDX, TEEKind.SGX])
+def test_a_platform_below_every_level_has_no_status_that_passes(kind: TEEKind) -> None:
+    """Intel states levels: without one the status is refused, also under a policy that leaves the fact unchecked."""
+    known = 'tcb_level = { exactly = "known" }'
+    assert known in capture()
+    lax = read_policy(capture().replace(known, 'tcb_level = { unchecked = "the status says it" }').encode())
+    below, reached = verify_world(mint(kind, level_svn=200)), verify_world(mint(kind))
+    assert [finding.reason for finding in appraise_part(below, lax)] == [Reason.TCB_UNKNOWN]
+    assert list(appraise_part(reached, lax)) == []
 
 
 def test_missing_register_is_a_finding() -> None:

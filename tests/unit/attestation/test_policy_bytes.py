@@ -8,7 +8,10 @@ import pytest
 from attestation.appraisal.policy import AppraisalPolicy, read_policy
 from attestation.appraisal.reference import AnyOf, AtLeast, Exactly, Unchecked
 from attestation.binding import Profile, SuiteID
+from attestation.claims import TEEKind
 from attestation.errors import MalformedEvidence, Reason
+from tests.support import fake_tpm
+from tests.support.swtpm import tpm_policy_text
 from tests.support.worlds import policy_bytes
 
 NOT_ON_EVERY_PRODUCT = {
@@ -140,6 +143,19 @@ def test_ruling_28_a_register_nothing_is_measured_into_measures_no_worker(value:
         message = refused(policy_bytes("production-strict", **{"registers.rtmr3": reference}))
         assert "workload.tdx.registers.rtmr3" in message
     read_policy(policy_bytes("production-strict", **{"registers.rtmr3": f'{{ any_of = ["{good}"] }}'}))
+
+
+@pytest.mark.parametrize("fact", ["ek_root", "activation"])
+def test_a_production_policy_names_what_vouches_for_a_tpm(fact: str) -> None:
+    """Anybody can found an authority for EKs, or show another's EK: neither root nor activation may be unchecked."""
+    good = tpm_policy_text(fake_tpm.good().root, b"\x11" * 32)
+    production = good.replace(b'profile = "development"', b'profile = "production"')
+    assert TEEKind.TPM in read_policy(production).facts
+    lines = [
+        f'{fact} = {{ unchecked = "any" }}' if line.startswith(f"{fact} = ") else line
+        for line in production.decode().splitlines()
+    ]
+    assert f"facts.tpm.{fact}" in refused("\n".join(lines).encode())
 
 
 @pytest.mark.parametrize("identity", ["cpu:" + 8 * "11", "gpu:" + 8 * "11", "switch:" + 8 * "11", "ek:" + 20 * "11"])
