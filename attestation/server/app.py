@@ -40,6 +40,8 @@ from attestation.rpc.scrape import serve_metrics
 from attestation.server.answering import Answering
 from attestation.server.build import this_build
 from attestation.server.config import RegistrySettings
+from attestation.server.http_app import serving_logs
+from attestation.server.http_evidence import EvidenceArchive
 from attestation.server.log_service import LogService
 from attestation.server.registry_service import Changes, RegistryService
 from attestation.server.state import LOG_DATABASE, STORE_DATABASE, read_keys
@@ -71,9 +73,10 @@ _OPTIONS: Final = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningRegistry:
-    """A registry that serves at `address`."""
+    """A registry that serves at `address`, and its log over HTTP at `http_address` if that is set up."""
 
     address: str
+    http_address: str | None
     registry: Registry
     log: EvidenceLog
     telemetry: Telemetry
@@ -114,10 +117,11 @@ async def running(
         open_files.callback(logs.close)
         store = SQLiteRegistryStore(settings.state_dir / STORE_DATABASE)
         open_files.callback(store.close)
+        log_store = logs.store(settings.origin)
         log = EvidenceLog(
             origin=settings.origin,
             signer=secrets.log_signer,
-            store=logs.store(settings.origin),
+            store=log_store,
             heads=FileHeadStore(settings.head),
         )
         if log.size() == 0:
@@ -138,9 +142,18 @@ async def running(
         await asyncio.to_thread(registry.open, by="registry", accounts_sha256=_accounts_digest(accounts))
         if settings.metrics_listen is not None:
             open_files.callback(serve_metrics(settings.metrics_listen, metrics))
-        async with _renewing(source), _listening(settings, registry, log, accounts, telemetry) as address:
-            _announce(address, policy)
-            yield RunningRegistry(address=address, registry=registry, log=log, telemetry=telemetry)
+        evidence = EvidenceArchive(accounts=accounts, archived=store.archived, record=registry.record_access)
+        async with (
+            _renewing(source),
+            serving_logs(
+                settings.http, logs={log.origin: log_store}, evidence=evidence, policy=lambda: _witness_policy(log)
+            ) as http_address,
+            _listening(settings, registry, log, accounts, telemetry) as address,
+        ):
+            _announce(address, http_address, policy)
+            yield RunningRegistry(
+                address=address, http_address=http_address, registry=registry, log=log, telemetry=telemetry
+            )
 
 
 def _collateral(settings: RegistrySettings, open_files: ExitStack) -> tuple[CachedSource | None, Completer]:
@@ -267,8 +280,14 @@ def _check_profile(settings: RegistrySettings, policy: AppraisalPolicy) -> None:
         raise SettingsError(f"policy_file profile is {policy.profile.value}, want {began.value} as this log began")
 
 
-def _announce(address: str, policy: AppraisalPolicy) -> None:
+def _witness_policy(log: EvidenceLog) -> str:
+    """The policy as C2SP tlog-policy spells it. The same text belongs elsewhere too: nobody may take it from here."""
+    return f"log {log.log_key.vkey}\nquorum {NO_WITNESSES.name}\n"
+
+
+def _announce(address: str, http_address: str | None, policy: AppraisalPolicy) -> None:
     facts = {"address": address, "policy": policy.id, "policy_sha256": policy.sha256.hex()}
+    facts |= {} if http_address is None else {"http_address": http_address}
     _LOG.info("registry serves", extra=facts | {"witnesses": NO_WITNESSES.display})
     for field, reason in policy.unchecked().items():
         _LOG.warning("policy leaves unchecked", extra={"field": field, "why": reason})

@@ -30,6 +30,20 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPSettings:
+    """The listener for reading the log over HTTP; off unless an address is given."""
+
+    listen: str | None = None
+    """`host:port`; port 0 picks a free one. Without `tls` only an address of this machine's own is taken."""
+    tls: TLSFiles | None = None
+
+    def __post_init__(self) -> None:
+        check_address("listen", self.listen, any_port=True)
+        if self.listen is not None and self.listen.startswith("unix"):
+            raise ValueError("listen is a unix socket, want host:port")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
     """A registry process with its evidence log."""
 
@@ -48,6 +62,7 @@ class RegistrySettings:
     heartbeat_seconds: float = 2.0
     rate: Rate = field(default_factory=Rate)
     collateral: CollateralSettings = field(default_factory=CollateralSettings)
+    http: HTTPSettings = field(default_factory=HTTPSettings)
     metrics_listen: str | None = None
     log_level: LogLevel = LogLevel.INFO
 
