@@ -157,6 +157,16 @@ def test_hardware_that_comes_to_another_provider_has_moved(store: RegistryStore)
     assert claim(store, SHARED, 1).moved == claim(store, SHARED, 2, provider=B).moved == ()
 
 
+def test_a_superseded_workers_claims_end_with_it(store: RegistryStore) -> None:
+    """Of the hardware the older worker held, what the younger one has not is free at once."""
+    other = WantedComponent(component=b"\x03" * 32, capacity=1)
+    store.admit(admission(1), now=NOW)
+    claim(store, GPU, 1)
+    claim(store, other, 1)
+    assert claim(store, GPU, 2).superseded == (bytes([1]) * 32,)
+    assert claim(store, other, 3, provider=B).conflicts == ()
+
+
 def test_owners_are_forgotten_in_the_end(store: RegistryStore) -> None:
     """A year after the last claim ended nobody is on record any more."""
     claim(store, GPU, 1)

@@ -21,7 +21,7 @@ from attestation.collateral.requests import (
 )
 from attestation.tee.certificates import der_of
 from attestation.tee.snp.product import CHIP_ID_BYTES, Product
-from tests.support import fake_amd, fake_intel, fake_nvidia
+from tests.support import fake_amd, fake_azure, fake_intel, fake_nvidia
 from tests.support.vectors import vectors
 
 NVIDIA = fake_nvidia.FakeNVIDIA()
@@ -110,6 +110,14 @@ def test_an_old_report_needs_its_chain_to_name_its_product() -> None:
     assert needs([world.evidence], []) == ()
     ark = [item for item in world.collateral if item.data == fake_amd.ark(Product.GENOA)]
     assert [type(request) for request in needs([world.evidence], ark)] == [VCEK, AMDChain, AMDRevocations]
+
+
+def test_an_azure_machine_needs_what_its_hardware_does() -> None:
+    """The report inside the wrapper is planned for as one that stands alone."""
+    world = fake_azure.good(bytes(32))
+    asked = [type(request) for request in needs([world.evidence], [])]
+    assert asked == [VCEK, AMDChain, AMDRevocations]
+    assert needs([replace(world.evidence, data=world.evidence.data[:-1])], []) == ()
 
 
 def test_a_recorded_gpu_needs_the_manifests_of_its_names() -> None:

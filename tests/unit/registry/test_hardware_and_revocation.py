@@ -8,7 +8,7 @@ import pytest
 from attestation.claims import ComponentID, ComponentKind
 from attestation.errors import Reason, SealbidError
 from attestation.identity import provider_id
-from attestation.lease import open_heartbeat
+from attestation.lease import open_heartbeat, open_lease
 from attestation.registry.store import RegistryStoreError
 from attestation.registry.values import Admitted, Refused
 from attestation.tlog.entry import Kind
@@ -99,6 +99,8 @@ def test_ruling_16_a_gpu_that_comes_to_another_provider_is_logged_as_a_move() ->
     presented = here.admit(newcomer)
     move, verdict = here.entries()[-2:]
     assert verdict.encoded == presented.verdict_entry
+    lease = open_lease(presented.lease, here.trust.lease_key)
+    assert (lease.verdict_index, lease.verdict_leaf) == (len(here.entries()) - 1, verdict.leaf_hash)
     assert moves(here) == [(provider_id("provider-a").hex(), provider_id("provider-b").hex())]
     assert move.body["worker_id"] == newcomer.keyset.worker_id.hex()
     platforms = verdict.body["platforms"]
