@@ -4,12 +4,14 @@
     origin = "registry.example/evidence"      the log's name
     log_key = "registry.example/evidence+0123abcd+AV..."     C2SP verifier key of the checkpoints
     lease_key = "<64 hex digits>"             Ed25519 key of leases and heartbeats, distinct from the log key
-    witness_policy = "none"                   shown as operator's word only
+    witness_policy = "none"                   or a whole C2SP tlog-policy file; none is shown as operator's word only
     profile = "production" | "development"    development is SIMULATED throughout
 
-It comes from the party's own disk, never from the registry. All keys are required, others refused.
+It comes from the party's own disk, never from the registry. All keys are required, others refused. A witness policy
+that lists logs must list this one with this key; one that lists none says nothing about logs.
 """
 
+import json
 import re
 import tomllib
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from attestation.errors import SettingsError
 from attestation.tlog.note import NoteVerifier
 from attestation.tlog.policy import WitnessPolicy, parse_witness_policy
 
-MAX_TRUST_BYTES: Final = 16 << 10
+MAX_TRUST_BYTES: Final = 512 << 10
 _KEYS: Final = ("origin", "log_key", "lease_key", "witness_policy", "profile")
 _LEASE_KEY: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -40,6 +42,9 @@ class TrustRoot:
             raise SettingsError(f"trust log_key is named {self.log_key.name}, want the origin {self.origin}")
         if self.log_key.public_key == self.lease_key:
             raise SettingsError("trust lease_key is the log key, want a key of its own")
+        listed = self.witness_policy.logs
+        if listed and self.log_key not in self.witness_policy.logs_of(self.origin):
+            raise SettingsError(f"trust witness_policy lists {len(listed)} logs, want log_key among them")
 
     def to_toml(self) -> bytes:
         """The file `read_trust` reads back."""
@@ -47,10 +52,11 @@ class TrustRoot:
             "origin": self.origin,
             "log_key": self.log_key.vkey,
             "lease_key": self.lease_key.hex(),
-            "witness_policy": self.witness_policy.name,
+            "witness_policy": self.witness_policy.text,
             "profile": self.profile.value,
         }
-        return "".join(f'{key} = "{value}"\n' for key, value in lines.items()).encode()
+        # JSON's strings are TOML's basic strings.
+        return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items()).encode()
 
 
 def read_trust(data: bytes) -> TrustRoot:

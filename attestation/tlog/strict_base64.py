@@ -4,7 +4,7 @@
 import base64
 import binascii
 
-from attestation.errors import MalformedEvidence, Reason
+from attestation.tlog.faults import Fault, MalformedLog
 
 
 def encode(data: bytes) -> str:
@@ -17,9 +17,9 @@ def decode(text: str, name: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise MalformedEvidence(Reason.MALFORMED, f"{name} is not base64") from None
+        raise MalformedLog(Fault.BASE64, f"{name} is not base64") from None
     if encode(data) != text:
-        raise MalformedEvidence(Reason.MALFORMED, f"{name} is not base64 in its one spelling")
+        raise MalformedLog(Fault.BASE64_SPELLING, f"{name} is not base64 in its one spelling")
     return data
 
 
@@ -27,5 +27,5 @@ def decode_exactly(text: str, name: str, size: int) -> bytes:
     """The `size` bytes of `text`. Raises `MalformedEvidence` naming the field."""
     data = decode(text, name)
     if len(data) != size:
-        raise MalformedEvidence(Reason.MALFORMED, f"{name} has {len(data)} bytes, want {size}")
+        raise MalformedLog(Fault.LENGTH, f"{name} has {len(data)} bytes, want {size}")
     return data

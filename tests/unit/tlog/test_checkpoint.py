@@ -5,7 +5,7 @@ import pytest
 
 from attestation.errors import AttestationError, MalformedEvidence, NotGenuine, Reason
 from attestation.tlog.checkpoint import Checkpoint, open_checkpoint, parse_size, sign_checkpoint
-from attestation.tlog.note import NoteSigner, NoteVerifier, SignedNote, parse_note, sign_note
+from attestation.tlog.note import NoteVerifier, parse_note, sign_note
 from attestation.tlog.policy import NO_WITNESSES, parse_witness_policy
 from tests.support.log import ORIGIN, log_signer
 from tests.support.vectors import vector_json
@@ -122,38 +122,7 @@ class TestCheckpoints:
 
 
 class TestWitnessPolicy:
-    def test_a_witness_does_not_stand_in_for_the_log(self) -> None:
-        """Under a policy with witnesses, a note that only a witness signed is not the log's."""
-        witness = log_signer("witness.example/w", 7)
-
-        class OneWitness:
-            """A policy of a later version, as far as opening a checkpoint sees it."""
-
-            witnesses = (witness.verifier,)
-
-            def check(self, note: SignedNote) -> None:
-                assert note.signed_by(witness.verifier)
-
-        def open_with(*signers: NoteSigner) -> Checkpoint:
-            return open_checkpoint(
-                sign_note(HEAD.text, signers),
-                origin=ORIGIN,
-                log_key=log_signer().verifier,
-                policy=OneWitness(),  # type: ignore[arg-type]
-            )
-
-        assert open_with(log_signer(), witness) == HEAD
-        with pytest.raises(NotGenuine):
-            open_with(witness)
-
     def test_none_says_what_it_is(self) -> None:
         """Without witnesses the screen says that there is only the operator's word."""
         policy = parse_witness_policy("none")
         assert (policy.name, policy.display, policy.witnesses) == ("none", "operator's word only", ())
-
-    @pytest.mark.parametrize("text", ["", "None", "any", "2 of 3"])
-    def test_others_are_not_known_yet(self, text: str) -> None:
-        """Any other policy is refused rather than taken for none."""
-        with pytest.raises(MalformedEvidence) as caught:
-            parse_witness_policy(text)
-        assert caught.value.reason == Reason.UNSUPPORTED
