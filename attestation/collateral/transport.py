@@ -23,6 +23,7 @@ from attestation.errors import Reason, SealbidError
 
 MAX_URL: Final = 2048
 _CHUNK: Final = 64 << 10
+_PORTS: Final = {"https": 443, "http": 80}
 
 
 class TransportError(SealbidError):
@@ -62,13 +63,21 @@ class Transport(Protocol):
 class HTTPSTransport:
     """`Transport` over TLS with the standard library; a connection per request.
 
-    `hosts` are the allowed `host:port` pairs. `proxy` is a `host:port` that is asked to CONNECT.
+    `hosts` are the allowed `host:port` pairs. `proxy` is a `host:port` that is asked to CONNECT. `plain` are those
+    asked without TLS, at `http://` only: for answers that prove themselves, on networks one owns.
     """
 
     def __init__(
-        self, *, hosts: Collection[str], tls: ssl.SSLContext, seconds: float, proxy: str | None = None
+        self,
+        *,
+        hosts: Collection[str],
+        tls: ssl.SSLContext,
+        seconds: float,
+        proxy: str | None = None,
+        plain: Collection[str] = (),
     ) -> None:
         self._hosts = frozenset(hosts)
+        self._plain = frozenset(plain)
         self._tls = tls
         self._seconds = seconds
         self._proxy = proxy
@@ -83,12 +92,13 @@ class HTTPSTransport:
 
     def _send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], limit: int) -> Response:
         parts = self._allowed(url)
-        host, port = str(parts.hostname), parts.port or 443
+        secure = parts.scheme == "https"
+        host, port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         deadline = time.monotonic() + self._seconds
         try:
-            with self._connected(host, port, deadline) as link:
-                connection = _Connection(link, host, port, deadline)
+            with self._connected(host, port, deadline, secure=secure) as link:
+                connection = _Connection(link, host, None if port == _PORTS[parts.scheme] else port, deadline)
                 sent = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "sealbid", **headers}
                 link.settimeout(_left(deadline))
                 connection.request(method, target, body=body, headers=sent)
@@ -102,23 +112,27 @@ class HTTPSTransport:
     def _allowed(self, url: str) -> SplitResult:
         try:
             parts = urlsplit(url)
-            authority = f"{parts.hostname}:{parts.port or 443}"
+            authority = f"{parts.hostname}:{parts.port or _PORTS.get(parts.scheme, 0)}"
         except ValueError:
             raise TransportError("url is malformed, want https", passing=False) from None
-        plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL
-        if not plain or parts.scheme != "https" or parts.fragment or "@" in parts.netloc:
+        simple = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL
+        if not simple or parts.scheme not in _PORTS or parts.fragment or "@" in parts.netloc:
             raise TransportError("url is not a plain https one, want such", passing=False)
-        if authority not in self._hosts:
-            raise TransportError(f"host is {authority}, want one of {', '.join(sorted(self._hosts))}", passing=False)
+        allowed = self._hosts if parts.scheme == "https" else self._plain
+        if authority not in allowed:
+            want = ", ".join(sorted(allowed)) or "an https one"
+            raise TransportError(f"{parts.scheme} host is {authority}, want one of {want}", passing=False)
         return parts
 
-    def _connected(self, host: str, port: int, deadline: float) -> ssl.SSLSocket:
+    def _connected(self, host: str, port: int, deadline: float, *, secure: bool) -> socket.socket:
         first = (host, port) if self._proxy is None else _pair(self._proxy)
         plain = socket.create_connection(first, timeout=_left(deadline))
         try:
             if self._proxy is not None:
                 _connect_through(plain, f"{host}:{port}", deadline)
             plain.settimeout(_left(deadline))
+            if not secure:
+                return plain
             return self._tls.wrap_socket(plain, server_hostname=host)
         except BaseException:
             plain.close()
@@ -128,8 +142,8 @@ class HTTPSTransport:
 class _Connection(http.client.HTTPConnection):
     """An HTTP connection over a link that is there already, read under one deadline."""
 
-    def __init__(self, link: socket.socket, host: str, port: int, deadline: float) -> None:
-        super().__init__(host, None if port == 443 else port)
+    def __init__(self, link: socket.socket, host: str, port: int | None, deadline: float) -> None:
+        super().__init__(host, port)
         self.sock = link
         self._deadline = deadline
 

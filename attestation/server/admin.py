@@ -13,10 +13,10 @@ from attestation.files import read_file, read_token
 from attestation.rpc.auth import MAX_KEY_CHARACTERS
 from attestation.server.config import RegistrySettings
 from attestation.server.state import LOG_DATABASE, create_keys
+from attestation.server.witnessing import read_witness_policy
 from attestation.tlog.entry import genesis
 from attestation.tlog.evidence_log import EvidenceLog
 from attestation.tlog.head_file import FileHeadStore
-from attestation.tlog.policy import NO_WITNESSES
 from attestation.tlog.sqlmodel_store import SQLLogs
 from attestation.trust import TrustRoot
 from attestation.wire.client import RegistryClient
@@ -31,6 +31,7 @@ def initialise(settings: RegistrySettings, *, now: datetime) -> Path:
         SettingsError: a registry or a signed head is there already, or the policy does not read.
     """
     policy = read_policy(read_file(settings.policy_file, "policy_file", MAX_POLICY_BYTES))
+    witness_policy = read_witness_policy(settings)
     if settings.head.exists():
         raise SettingsError("head_file exists already, want none: it belongs to a log that has signed")
     secrets = create_keys(settings.state_dir, settings.origin, entropy=os.urandom)
@@ -38,7 +39,7 @@ def initialise(settings: RegistrySettings, *, now: datetime) -> Path:
         origin=settings.origin,
         log_key=secrets.log_signer.verifier,
         lease_key=secrets.lease_public,
-        witness_policy=NO_WITNESSES,
+        witness_policy=witness_policy,
         profile=policy.profile,
     )
     logs = SQLLogs.sqlite(settings.state_dir / LOG_DATABASE)

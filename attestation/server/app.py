@@ -46,10 +46,13 @@ from attestation.server.log_service import LogService
 from attestation.server.registry_service import Changes, RegistryService
 from attestation.server.state import LOG_DATABASE, STORE_DATABASE, read_keys
 from attestation.server.telemetry import Telemetry
+from attestation.server.witnesses import QuorumMissing
+from attestation.server.witnessing import open_witnesses, read_witness_policy, renewing
 from attestation.signals import until_told
 from attestation.tlog.evidence_log import EvidenceLog
 from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.policy import NO_WITNESSES
+from attestation.tlog.quorum import WitnessPolicy
 from attestation.tlog.sqlmodel_store import SQLLogs
 from attestation.trust import MAX_TRUST_BYTES, read_trust
 from attestation.verifiers import verifiers_for
@@ -118,11 +121,21 @@ async def running(
         store = SQLiteRegistryStore(settings.state_dir / STORE_DATABASE)
         open_files.callback(store.close)
         log_store = logs.store(settings.origin)
+        witness_policy = read_witness_policy(settings)
+        witnesses = open_witnesses(
+            settings,
+            witness_policy,
+            metrics=metrics,
+            profile=telemetry.profile,
+            clock=clock or _now,
+            open_files=open_files,
+        )
         log = EvidenceLog(
             origin=settings.origin,
             signer=secrets.log_signer,
             store=log_store,
             heads=FileHeadStore(settings.head),
+            cosigner=witnesses,
         )
         if log.size() == 0:
             raise SettingsError("state_dir has an empty log, want one made by registry init")
@@ -139,18 +152,30 @@ async def running(
             entropy=os.urandom,
             completer=completer,
         )
-        await asyncio.to_thread(registry.open, by="registry", accounts_sha256=_accounts_digest(accounts))
+
+        def catch_up() -> None:
+            registry.open(by="registry", accounts_sha256=_accounts_digest(accounts))
+
+        try:
+            await asyncio.to_thread(catch_up)
+        except QuorumMissing:
+            # What was granted before stays known and revocable; nothing new becomes usable before witnesses answer.
+            _LOG.exception("registry starts without its witnesses")
         if settings.metrics_listen is not None:
             open_files.callback(serve_metrics(settings.metrics_listen, metrics))
         evidence = EvidenceArchive(accounts=accounts, archived=store.archived, record=registry.record_access)
         async with (
             _renewing(source),
+            renewing(settings.witnesses.renew_seconds, catch_up),
             serving_logs(
-                settings.http, logs={log.origin: log_store}, evidence=evidence, policy=lambda: _witness_policy(log)
+                settings.http,
+                logs={log.origin: log_store},
+                evidence=evidence,
+                policy=lambda: _policy_text(witness_policy, log),
             ) as http_address,
-            _listening(settings, registry, log, accounts, telemetry) as address,
+            _listening(settings, registry, log, accounts, telemetry, witness_policy) as address,
         ):
-            _announce(address, http_address, policy)
+            _announce(address, http_address, policy, witness_policy)
             yield RunningRegistry(
                 address=address, http_address=http_address, registry=registry, log=log, telemetry=telemetry
             )
@@ -188,7 +213,12 @@ async def _renew(source: CachedSource) -> None:
 
 @asynccontextmanager
 async def _listening(
-    settings: RegistrySettings, registry: Registry, log: EvidenceLog, accounts: APIKeys, telemetry: Telemetry
+    settings: RegistrySettings,
+    registry: Registry,
+    log: EvidenceLog,
+    accounts: APIKeys,
+    telemetry: Telemetry,
+    witness_policy: WitnessPolicy,
 ) -> AsyncIterator[str]:
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
     changes = Changes()
@@ -201,7 +231,7 @@ async def _listening(
         heartbeat_seconds=settings.heartbeat_seconds,
     )
     registry_pb2_grpc.add_RegistryServiceServicer_to_server(service, server)
-    log_service = LogService(log=log, answering=answering, witnesses=NO_WITNESSES)
+    log_service = LogService(log=log, answering=answering, witnesses=witness_policy)
     log_pb2_grpc.add_LogServiceServicer_to_server(log_service, server)
     status = await _add_health(server)
     port = _bind(server, settings)
@@ -280,15 +310,16 @@ def _check_profile(settings: RegistrySettings, policy: AppraisalPolicy) -> None:
         raise SettingsError(f"policy_file profile is {policy.profile.value}, want {began.value} as this log began")
 
 
-def _witness_policy(log: EvidenceLog) -> str:
+def _policy_text(policy: WitnessPolicy, log: EvidenceLog) -> str:
     """The policy as C2SP tlog-policy spells it. The same text belongs elsewhere too: nobody may take it from here."""
-    return f"log {log.log_key.vkey}\nquorum {NO_WITNESSES.name}\n"
+    rule = "quorum none\n" if policy == NO_WITNESSES else policy.text
+    return rule if policy.logs else f"log {log.log_key.vkey}\n{rule}"
 
 
-def _announce(address: str, http_address: str | None, policy: AppraisalPolicy) -> None:
+def _announce(address: str, http_address: str | None, policy: AppraisalPolicy, witness_policy: WitnessPolicy) -> None:
     facts = {"address": address, "policy": policy.id, "policy_sha256": policy.sha256.hex()}
     facts |= {} if http_address is None else {"http_address": http_address}
-    _LOG.info("registry serves", extra=facts | {"witnesses": NO_WITNESSES.display})
+    _LOG.info("registry serves", extra=facts | {"witnesses": witness_policy.display})
     for field, reason in policy.unchecked().items():
         _LOG.warning("policy leaves unchecked", extra={"field": field, "why": reason})
 

@@ -2,6 +2,7 @@
 """What a registry process is told: one TOML file plus the environment (`SEALBID_REGISTRY_…`), unknown keys refused."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from attestation.collateral.config import CollateralSettings
@@ -43,6 +44,38 @@ class HTTPSettings:
             raise ValueError("listen is a unix socket, want host:port")
 
 
+class WithoutQuorum(StrEnum):
+    """What becomes of a log head that too few witnesses cosign."""
+
+    STOP = "stop"
+    """It is not published: nothing new becomes usable until they do."""
+    SERVE = "serve"
+    """It is published and flagged; whoever asks for the quorum refuses it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessesSettings:
+    """Who cosigns the log's heads; nobody unless a policy is given."""
+
+    policy_file: Path | None = None
+    """A C2SP tlog-policy file; the witnesses in it that have an address are asked."""
+    without_quorum: WithoutQuorum = WithoutQuorum.STOP
+    seconds: float = 5.0
+    """How long one round may take, all witnesses at once."""
+    grace_seconds: float = 0.2
+    """How long the others are waited for once the quorum is met."""
+    renew_seconds: float = 15.0
+    """How often a quiet log is cosigned anew: policies bound the age of cosignatures."""
+    ca_file: Path | None = None
+    """Certificates that witnesses' own must chain to, instead of the system's."""
+
+    def __post_init__(self) -> None:
+        if not 0.05 <= self.seconds <= 60 or not 0 <= self.grace_seconds <= self.seconds:
+            raise ValueError("seconds is 0.05 to 60, and grace_seconds at most that")
+        if not 1 <= self.renew_seconds <= 3600:
+            raise ValueError("renew_seconds is 1 to 3600")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
     """A registry process with its evidence log."""
@@ -63,6 +96,7 @@ class RegistrySettings:
     rate: Rate = field(default_factory=Rate)
     collateral: CollateralSettings = field(default_factory=CollateralSettings)
     http: HTTPSettings = field(default_factory=HTTPSettings)
+    witnesses: WitnessesSettings = field(default_factory=WitnessesSettings)
     metrics_listen: str | None = None
     log_level: LogLevel = LogLevel.INFO
 
