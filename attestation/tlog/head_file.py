@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attestation.errors import Reason
 from attestation.tlog.note import MAX_NOTE_BYTES
-from attestation.tlog.store import LogError
+from attestation.tlog.store import LogError, Step, StepHook, no_step
 
 
 class FileHeadStore:
@@ -18,8 +18,9 @@ class FileHeadStore:
     Processes meet at a lock file beside it. The file is replaced whole, so a reader sees the old note or the new one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, step: StepHook = no_step) -> None:
         self._path = path
+        self._step = step
         self._lock = path.with_name(path.name + ".lock")
         self._next = path.with_name(path.name + ".next")
 
@@ -48,6 +49,7 @@ class FileHeadStore:
             file.flush()
             # A rename may reach the disk before the bytes it names; crashing here leaves the old head and a stray file.
             os.fsync(file.fileno())
+        self._step(Step.HEAD_WRITTEN)
         self._next.replace(self._path)
         # The new name is durable only with its directory; crashing before leaves the old head or the new one.
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)

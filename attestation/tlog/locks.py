@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Final, Protocol
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,9 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from attestation.errors import Reason
 from attestation.tlog.store import LogError
 
+WAIT_MILLISECONDS: Final = 1000
+"""How long PostgreSQL may take to notice that the holder before has died."""
+_NOT_AVAILABLE: Final = "55P03"
+
 
 class Lock(Protocol):
-    """A lock that is never waited for. `take` raises `LogError`, STORE_UNAVAILABLE, while another holds it."""
+    """A lock that is not queued for. `take` raises `LogError`, STORE_UNAVAILABLE, while another holds it."""
 
     def take(self) -> None: ...
 
@@ -68,15 +72,17 @@ class AdvisoryLock:
         connection = None
         try:
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key}).scalar_one()
+            # Never given back to the pool: a pooled connection would keep the lock for whoever gets it next.
+            connection.detach()
+            connection.execute(text(f"SET lock_timeout TO {WAIT_MILLISECONDS}"))
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": self._key})
         except SQLAlchemyError as error:
+            if connection is not None:
+                connection.close()
+            if getattr(getattr(error, "orig", None), "sqlstate", None) == _NOT_AVAILABLE:
+                raise _held() from None
             message = f"log lock failed: {type(error).__name__.lower()}"
             raise LogError(Reason.STORE_UNAVAILABLE, message) from error
-        if not taken:
-            connection.close()
-            raise _held()
-        # Never given back to the pool: a pooled connection would keep the lock for whoever gets it next.
-        connection.detach()
         self._connection = connection
 
     def release(self) -> None:

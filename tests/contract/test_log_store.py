@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every `LogStore` and every `HeadStore` owes, run against each of them."""
+"""What every `LogStore` owes, run against each of them."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +11,10 @@ import pytest
 
 from attestation.errors import Reason
 from attestation.tlog import tiled
-from attestation.tlog.head_file import FileHeadStore
-from attestation.tlog.head_table import SQLHeads
 from attestation.tlog.merkle import leaf_hash
 from attestation.tlog.sqlmodel_store import SQLLogs
-from attestation.tlog.store import HeadStore, LogError, LogState, LogStore, NewEntry, StoredEntry, StoredTile
-from tests.support.log import NOW, ORIGIN, MemoryHeadStore, MemoryLogStore, refusal
+from attestation.tlog.store import LogError, LogState, LogStore, NewEntry, StoredTile
+from tests.support.log import NOW, ORIGIN, MemoryLogStore, append_plain, plain, refusal
 from tests.support.postgres import PostgresServer, postgres_server
 
 POSTGRES = pytest.param("postgres", marks=pytest.mark.net)
@@ -39,28 +37,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogStore]:
     logs = open_logs(request, tmp_path)
     other = logs.store("log.example/other")
     other.acquire()
-    append(other, 0, 3, "s")
+    append_plain(other, 0, 3, "s")
     store = logs.store(ORIGIN)
     store.acquire()
     yield store
     assert other.state() == LogState(size=3), "nothing reached another log"
     logs.close()
-
-
-@pytest.fixture(params=["memory", "file", "sqlite", POSTGRES])
-def heads(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HeadStore]:
-    """An empty head store, beside the head of another log where one store has several."""
-    if request.param in ("memory", "file"):
-        yield MemoryHeadStore() if request.param == "memory" else FileHeadStore(tmp_path / "head")
-        return
-    if request.param == "sqlite":
-        kept = SQLHeads.sqlite(tmp_path / "heads.sqlite")
-    else:
-        kept = SQLHeads.postgres(request.getfixturevalue("server").database())
-    kept.of("log.example/other").swap(None, b"another log's")
-    yield kept.of(ORIGIN)
-    assert kept.of("log.example/other").load() == b"another log's"
-    kept.close()
 
 
 def open_logs(request: pytest.FixtureRequest, folder: Path) -> SQLLogs:
@@ -71,23 +53,6 @@ def open_logs(request: pytest.FixtureRequest, folder: Path) -> SQLLogs:
     return SQLLogs.postgres(server.database())
 
 
-def new(index: int, subject: str = "s") -> NewEntry:
-    """An entry of a store that does not look inside."""
-    return NewEntry(data=f"entry {index}".encode(), kind="k", subject=subject, at="2026-11-21T22:10:05Z")
-
-
-def append(store: LogStore, start: int, count: int, subject: str = "s") -> list[StoredEntry]:
-    """Appends entries with the tiles they change."""
-    entries = [new(index, subject) for index in range(start, start + count)]
-    leaves = [leaf_hash(entry.data) for entry in entries]
-    tiles = tiled.extend(start, leaves, store) if start == store.state().size else []
-    store.append(expected_size=start, entries=entries, tiles=tiles)
-    return [
-        StoredEntry(index=index, data=entry.data, kind="k", subject=subject, at=entry.at)
-        for index, entry in enumerate(entries, start=start)
-    ]
-
-
 class TestLogStore:
     def test_starts_empty(self, store: LogStore) -> None:
         """A new store has no entry and has published nothing."""
@@ -95,7 +60,7 @@ class TestLogStore:
 
     def test_gives_back_what_was_appended(self, store: LogStore) -> None:
         """Entries come back byte for byte, in order, from where and as many as asked."""
-        entries = append(store, 0, 5)
+        entries = append_plain(store, 0, 5)
         assert store.state().size == 5
         assert list(store.entries(0, 10)) == entries
         assert list(store.entries(2, 2)) == entries[2:4]
@@ -103,22 +68,22 @@ class TestLogStore:
 
     def test_continues_at_its_size(self, store: LogStore) -> None:
         """A second append goes on where the first ended."""
-        entries = append(store, 0, 2) + append(store, 2, 3)
+        entries = append_plain(store, 0, 2) + append_plain(store, 2, 3)
         assert list(store.entries(0, 10)) == entries
 
     def test_refuses_a_second_writer(self, store: LogStore) -> None:
         """An append that expects another size is refused and leaves nothing behind."""
-        append(store, 0, 3)
-        assert refusal(lambda: append(store, 2, 1)) == Reason.LOG_FORK
-        assert refusal(lambda: append(store, 4, 1)) == Reason.LOG_FORK
+        append_plain(store, 0, 3)
+        assert refusal(lambda: append_plain(store, 2, 1)) == Reason.LOG_FORK
+        assert refusal(lambda: append_plain(store, 4, 1)) == Reason.LOG_FORK
         assert store.state().size == 3
 
     @pytest.mark.parametrize("count", [1, 255, 256, 257])
     def test_tiles_grow_and_stay(self, store: LogStore, count: int) -> None:
         """A tile is what was last written of it; a full one stays while the next one begins."""
-        leaves = [leaf_hash(new(index).data) for index in range(count + 2)]
-        append(store, 0, count)
-        append(store, count, 2)
+        leaves = [leaf_hash(plain(index).data) for index in range(count + 2)]
+        append_plain(store, 0, count)
+        append_plain(store, count, 2)
         assert store.tile(0, 0) + store.tile(0, 1) == b"".join(leaves)
         assert len(store.tile(1, 0)) == (32 if count + 2 >= 256 else 0)
         assert store.tile(3, 9) == b""
@@ -127,18 +92,18 @@ class TestLogStore:
         """A tile that does not continue the stored one is refused with all that comes with it."""
         if isinstance(store, MemoryLogStore):
             pytest.skip("memory has no triggers")
-        append(store, 0, 2)
+        append_plain(store, 0, 2)
         for data in (bytes(32 * 3), store.tile(0, 0), store.tile(0, 0) + b"\1" * 31, store.tile(0, 0) * 129):
             tile = StoredTile(level=0, index=0, data=data)
-            call = lambda tile=tile: store.append(expected_size=2, entries=[new(2)], tiles=[tile])  # noqa: E731
+            call = lambda tile=tile: store.append(expected_size=2, entries=[plain(2)], tiles=[tile])  # noqa: E731
             assert refusal(call) == Reason.STORE_UNAVAILABLE
         assert (store.state().size, len(store.tile(0, 0))) == (2, 64)
 
     def test_finds_by_subject_newest_first(self, store: LogStore) -> None:
         """Entries about one subject come newest first, at most as many as asked."""
-        first = append(store, 0, 2, "a")
-        append(store, 2, 1, "b")
-        last = append(store, 3, 1, "a")
+        first = append_plain(store, 0, 2, "a")
+        append_plain(store, 2, 1, "b")
+        last = append_plain(store, 3, 1, "a")
         assert list(store.about("a", 10)) == [*last, first[1], first[0]]
         assert list(store.about("a", 1)) == last
         assert list(store.about("c", 10)) == []
@@ -162,20 +127,20 @@ class TestLogStore:
 
     def test_replaces_the_published_checkpoint(self, store: LogStore) -> None:
         """The newest published note is the one that is read."""
-        append(store, 0, 2)
+        append_plain(store, 0, 2)
         store.publish(b"one", size=1, at=NOW)
         store.publish(b"two", size=2, at=NOW)
         assert store.state().published == b"two"
 
     def test_refuses_to_publish_beyond_its_size(self, store: LogStore) -> None:
         """A checkpoint of entries the store does not have is not published."""
-        append(store, 0, 2)
+        append_plain(store, 0, 2)
         assert refusal(lambda: store.publish(b"three", size=3, at=NOW)) == Reason.LOG_ROLLBACK
         assert store.state().published is None
 
     def test_an_empty_append_is_nothing(self, store: LogStore) -> None:
         """Appending no entry changes nothing, whatever size is expected."""
-        append(store, 0, 1)
+        append_plain(store, 0, 1)
         store.append(expected_size=7, entries=[], tiles=[])
         assert store.state().size == 1
 
@@ -192,7 +157,7 @@ class TestLogStore:
         with ThreadPoolExecutor() as pool:
             watching = pool.submit(watch)
             for batch in range(20):
-                append(store, batch * 7, 7)
+                append_plain(store, batch * 7, 7)
             done.set()
             assert watching.result() <= {0}
 
@@ -203,7 +168,7 @@ class TestLogStore:
         def write(_: int) -> Reason | None:
             start.wait()
             try:
-                append(store, 0, 2)
+                append_plain(store, 0, 2)
             except LogError as error:
                 return error.reason
             return None
@@ -218,62 +183,62 @@ class TestPending:
     def test_is_handed_in_once(self, store: LogStore) -> None:
         """What is handed in waits in order; the same ticket again is the same."""
         for number in (1, 2, 1):
-            store.submit(bytes([number]) * 16, new(number))
-        assert [each.entry for each in store.pending(10)] == [new(1), new(2)]
-        assert [each.entry for each in store.pending(1)] == [new(1)]
+            store.submit(bytes([number]) * 16, plain(number))
+        assert [each.entry for each in store.pending(10)] == [plain(1), plain(2)]
+        assert [each.entry for each in store.pending(1)] == [plain(1)]
 
     def test_is_taken_with_the_append(self, store: LogStore) -> None:
         """An append takes its pending entries away, whole or not at all."""
-        store.submit(bytes(16), new(0))
+        store.submit(bytes(16), plain(0))
         [waiting] = store.pending(10)
-        call = lambda: store.append(expected_size=7, entries=[new(0)], tiles=[], pending=[waiting.number])  # noqa: E731
+        call = lambda: store.append(expected_size=7, entries=[plain(0)], tiles=[], pending=[waiting.number])  # noqa: E731
         assert refusal(call) == Reason.LOG_FORK
         assert list(store.pending(10)) == [waiting]
-        tiles = tiled.extend(0, [leaf_hash(new(0).data)], store)
-        store.append(expected_size=0, entries=[new(0)], tiles=tiles, pending=[waiting.number])
+        tiles = tiled.extend(0, [leaf_hash(plain(0).data)], store)
+        store.append(expected_size=0, entries=[plain(0)], tiles=tiles, pending=[waiting.number])
         assert (list(store.pending(10)), store.state().size) == ([], 1)
 
     def test_is_not_taken_twice(self, store: LogStore) -> None:
         """A pending entry that another writer took stops the append."""
-        store.submit(bytes(16), new(0))
+        store.submit(bytes(16), plain(0))
         [waiting] = store.pending(10)
         store.drop([waiting.number])
-        tiles = tiled.extend(0, [leaf_hash(new(0).data)], store)
-        call = lambda: store.append(expected_size=0, entries=[new(0)], tiles=tiles, pending=[waiting.number])  # noqa: E731
+        tiles = tiled.extend(0, [leaf_hash(plain(0).data)], store)
+        call = lambda: store.append(expected_size=0, entries=[plain(0)], tiles=tiles, pending=[waiting.number])  # noqa: E731
         assert refusal(call) == Reason.LOG_FORK
         assert (store.state().size, store.tile(0, 0)) == (0, b"")
 
     def test_of_many_hands(self, store: LogStore) -> None:
         """Threads that hand in at once lose nothing."""
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda number: store.submit(bytes([number]) * 16, new(number)), range(20)))
-        assert {each.entry.data for each in store.pending(100)} == {new(number).data for number in range(20)}
+            list(pool.map(lambda number: store.submit(bytes([number]) * 16, plain(number)), range(20)))
+        assert {each.entry.data for each in store.pending(100)} == {plain(number).data for number in range(20)}
 
 
 class TestEnd:
     @pytest.fixture
     def frozen(self, store: LogStore) -> LogStore:
         """A log of three entries that ended."""
-        append(store, 0, 3)
+        append_plain(store, 0, 3)
         store.publish(b"final", size=3, at=NOW)
         store.freeze(size=3, at=NOW, keep_until=LATER)
         return store
 
     def test_a_frozen_log_takes_nothing(self, frozen: LogStore) -> None:
         """Neither entries nor checkpoints nor what others hand in."""
-        assert refusal(lambda: append(frozen, 3, 1)) == Reason.LOG_FROZEN
+        assert refusal(lambda: append_plain(frozen, 3, 1)) == Reason.LOG_FROZEN
         assert refusal(lambda: frozen.publish(b"more", size=3, at=NOW)) == Reason.LOG_FROZEN
-        assert refusal(lambda: frozen.submit(bytes(16), new(3))) == Reason.LOG_FROZEN
+        assert refusal(lambda: frozen.submit(bytes(16), plain(3))) == Reason.LOG_FROZEN
         assert frozen.state() == LogState(size=3, published=b"final", frozen_at=NOW, keep_until=LATER)
         assert len(frozen.entries(0, 10)) == 3
 
     def test_an_unfinished_log_is_not_frozen(self, store: LogStore) -> None:
         """Not at another size, not before its checkpoint, not while something is pending."""
-        append(store, 0, 3)
+        append_plain(store, 0, 3)
         assert refusal(lambda: store.freeze(size=3, at=NOW, keep_until=LATER)) == Reason.LOG_ROLLBACK
         store.publish(b"final", size=3, at=NOW)
         assert refusal(lambda: store.freeze(size=2, at=NOW, keep_until=LATER)) == Reason.LOG_ROLLBACK
-        store.submit(bytes(16), new(3))
+        store.submit(bytes(16), plain(3))
         assert refusal(lambda: store.freeze(size=3, at=NOW, keep_until=LATER)) == Reason.LOG_ROLLBACK
         assert store.state().frozen_at is None
 
@@ -287,7 +252,7 @@ class TestEnd:
 
     def test_only_what_is_over_is_deleted(self, store: LogStore) -> None:
         """A log that is not frozen, or is to be kept, loses nothing."""
-        append(store, 0, 3)
+        append_plain(store, 0, 3)
         store.publish(b"final", size=3, at=NOW)
         assert refusal(lambda: store.delete(LATER)) == Reason.LOG_FROZEN
         store.freeze(size=3, at=NOW, keep_until=LATER)
@@ -300,109 +265,7 @@ class TestEnd:
         frozen.delete(LATER + timedelta(days=9))
         assert (list(frozen.entries(0, 10)), list(frozen.about("s", 9)), frozen.tile(0, 0)) == ([], [], b"")
         assert frozen.state() == LogState(size=3, published=b"final", frozen_at=NOW, keep_until=LATER, deleted_at=LATER)
-        assert refusal(lambda: frozen.append(expected_size=3, entries=[new(3)], tiles=[])) == Reason.LOG_FROZEN
-
-
-class TestOneSequencer:
-    @pytest.fixture(params=["sqlite", POSTGRES])
-    def databases(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], SQLLogs]]:
-        """Opens one database again and again, as several processes do."""
-        url = None if request.param == "sqlite" else request.getfixturevalue("server").database()
-        opened: list[SQLLogs] = []
-
-        def again() -> SQLLogs:
-            opened.append(SQLLogs.postgres(url) if url else SQLLogs.sqlite(tmp_path / "log.sqlite"))
-            return opened[-1]
-
-        yield again
-        for logs in opened:
-            logs.close()
-
-    def test_the_second_is_refused(self, databases: Callable[[], SQLLogs]) -> None:
-        """While one process sequences a log no other does, but it may sequence another log; its end makes room."""
-        logs = databases()
-        first = logs.store(ORIGIN)
-        first.acquire()
-        first.acquire()
-        later = databases()
-        second = later.store(ORIGIN)
-        assert refusal(second.acquire) == Reason.STORE_UNAVAILABLE
-        assert refusal(lambda: append(second, 0, 1)) == Reason.STORE_UNAVAILABLE
-        later.store("log.example/other").acquire()
-        append(first, 0, 1)
-        logs.close()
-        second.acquire()
-        append(second, 1, 1)
-        assert [entry.index for entry in second.entries(0, 9)] == [0, 1]
-
-    def test_who_lost_the_lock_writes_nothing(self, databases: Callable[[], SQLLogs]) -> None:
-        """A sequencer whose lock is lost without its knowing is refused by the epoch of the one that followed."""
-        logs = databases()
-        first = logs.store(ORIGIN)
-        first.acquire()
-        append(first, 0, 1)
-        first.publish(b"one", size=1, at=NOW)
-        for lock in logs._locks.values():
-            lock.release()
-        second = databases().store(ORIGIN)
-        second.acquire()
-        assert refusal(lambda: append(first, 1, 1)) == Reason.STORE_UNAVAILABLE
-        assert refusal(lambda: first.publish(b"two", size=1, at=NOW)) == Reason.STORE_UNAVAILABLE
-        assert refusal(lambda: first.freeze(size=1, at=NOW, keep_until=LATER)) == Reason.STORE_UNAVAILABLE
-        assert second.state() == LogState(size=1, published=b"one")
-
-    def test_who_never_asked_writes_nothing(self, databases: Callable[[], SQLLogs]) -> None:
-        """A store that did not take the lock reads and hands in, and does nothing else."""
-        store = databases().store(ORIGIN)
-        assert refusal(lambda: append(store, 0, 1)) == Reason.STORE_UNAVAILABLE
-        store.submit(bytes(16), new(0))
-        assert store.state() == LogState(size=0)
-
-    def test_the_logs_of_a_database(self, databases: Callable[[], SQLLogs]) -> None:
-        """A database names its logs, and opening one again finds what it held."""
-        logs = databases()
-        logs.store(ORIGIN).acquire()
-        logs.store("log.example/receipts/2026q4")
-        store = logs.store(ORIGIN)
-        store.acquire()
-        append(store, 0, 2)
-        assert list(databases().origins()) == [ORIGIN, "log.example/receipts/2026q4"]
-        assert databases().store(ORIGIN).state().size == 2
-
-
-class TestHeadStore:
-    def test_starts_empty(self, heads: HeadStore) -> None:
-        """A new store holds no head."""
-        assert heads.load() is None
-
-    def test_swaps(self, heads: HeadStore) -> None:
-        """The first head replaces nothing, the next replaces it."""
-        heads.swap(None, b"one")
-        heads.swap(b"one", b"two")
-        assert heads.load() == b"two"
-
-    @pytest.mark.parametrize("expected", [None, b"other", b""])
-    def test_refuses_a_stale_swap(self, heads: HeadStore, expected: bytes | None) -> None:
-        """A swap from anything but what is held is refused and changes nothing."""
-        heads.swap(None, b"one")
-        assert refusal(lambda: heads.swap(expected, b"two")) == Reason.LOG_FORK
-        assert heads.load() == b"one"
-
-    def test_of_many_signers_one_wins(self, heads: HeadStore) -> None:
-        """When several threads swap from the same head, exactly one succeeds, and its head is held."""
-        start = threading.Barrier(4)
-
-        def swap(number: int) -> bytes | None:
-            start.wait()
-            try:
-                heads.swap(None, b"head %d" % number)
-            except LogError:
-                return None
-            return b"head %d" % number
-
-        with ThreadPoolExecutor(4) as pool:
-            won = [head for head in pool.map(swap, range(4)) if head]
-        assert won == [heads.load()]
+        assert refusal(lambda: frozen.append(expected_size=3, entries=[plain(3)], tiles=[])) == Reason.LOG_FROZEN
 
 
 class TestMemoryFaults:
@@ -411,6 +274,6 @@ class TestMemoryFaults:
         """The memory store's fault leaves the append out or in, as asked, once."""
         store = MemoryLogStore()
         store.fail["append"] = "before" if when == "before" else "after"
-        assert refusal(lambda: append(store, 0, 1)) == Reason.STORE_UNAVAILABLE
+        assert refusal(lambda: append_plain(store, 0, 1)) == Reason.STORE_UNAVAILABLE
         assert store.state().size == size
-        append(store, size, 1)
+        append_plain(store, size, 1)

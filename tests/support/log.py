@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.errors import Reason
 from attestation.tlog import entry as entries
-from attestation.tlog import merkle
+from attestation.tlog import merkle, tiled
 from attestation.tlog.checkpoint import Checkpoint, open_checkpoint
 from attestation.tlog.entry import Blob, Entry, Kind, PolicyRef, VerifierRef
 from attestation.tlog.evidence_log import EvidenceLog
@@ -239,6 +239,23 @@ def verdict(*, worker_id: bytes = b"\x57" * 32, passed: bool = True, simulated: 
         tls_spki_sha256=b"\x74" * 32,
         valid_until=NOW + timedelta(hours=1) if passed else None,
     )
+
+
+def plain(index: int, subject: str = "s") -> NewEntry:
+    """An entry of a store that does not look inside."""
+    return NewEntry(data=f"entry {index}".encode(), kind="k", subject=subject, at="2026-11-21T22:10:05Z")
+
+
+def append_plain(store: LogStore, start: int, count: int, subject: str = "s") -> list[StoredEntry]:
+    """Appends entries with the tiles they change."""
+    entries = [plain(index, subject) for index in range(start, start + count)]
+    leaves = [merkle.leaf_hash(entry.data) for entry in entries]
+    tiles = tiled.extend(start, leaves, store) if start == store.state().size else []
+    store.append(expected_size=start, entries=entries, tiles=tiles)
+    return [
+        StoredEntry(index=index, data=entry.data, kind="k", subject=subject, at=entry.at)
+        for index, entry in enumerate(entries, start=start)
+    ]
 
 
 # ---- questions asked of a log ----------------------------------------------------------------------------------------

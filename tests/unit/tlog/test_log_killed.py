@@ -1,50 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A log process killed without warning: what it had shown stays true."""
+"""The sequencing process is killed without warning, at every step and at any time: nothing accepted is lost.
 
-import base64
-import subprocess
-import sys
+Run on SQLite and on PostgreSQL. After each death the log is opened as by a restart and held to all that its processes
+had been told (`tests.support.log_process`): accepted entries, entries handed in, checkpoints shown and signed.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from attestation.tlog.checkpoint import open_checkpoint
-from attestation.tlog.head_file import FileHeadStore
-from attestation.tlog.policy import NO_WITNESSES
-from attestation.tlog.sqlmodel_store import SQLLogs
-from tests.support.log import NOW, ORIGIN, WholeLogCheck, change, log_signer, open_log, served_entries
+from attestation.tlog.store import Step
+from tests.support.log_process import Mother, Place, check_after_death
+from tests.support.postgres import PostgresServer, postgres_server
 
-_ROOT = Path(__file__).resolve().parents[3]
-
-WRITER = """
-import base64, sys
-from pathlib import Path
-from attestation.tlog.head_file import FileHeadStore
-from attestation.tlog.sqlmodel_store import SQLLogs
-from tests.support.log import NOW, ORIGIN, change, new_log
-folder = Path(sys.argv[1])
-log = new_log(SQLLogs.sqlite(folder / "log.sqlite").store(ORIGIN), FileHeadStore(folder / "head"))
-while True:
-    log.append([change(log.size()), change(log.size() + 1)])
-    print(base64.b64encode(log.publish(NOW)).decode(), flush=True)
-"""
+SQLITE = "sqlite"
+DATABASES = [SQLITE, pytest.param("postgres", marks=pytest.mark.net)]
 
 
-@pytest.mark.parametrize("checkpoints", [1, 7])
-def test_a_killed_writer(tmp_path: Path, checkpoints: int) -> None:
-    """After SIGKILL in full flight the log opens, continues the last checkpoint shown, and verifies as a whole."""
-    command = [sys.executable, "-c", WRITER, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT) as writer:
-        assert writer.stdout is not None
-        shown = [base64.b64decode(writer.stdout.readline()) for _ in range(checkpoints)]
-        writer.kill()
-        shown += [base64.b64decode(line) for line in writer.stdout if line.endswith(b"\n")]
-    logs = SQLLogs.sqlite(tmp_path / "log.sqlite")
-    log = open_log(logs.store(ORIGIN), FileHeadStore(tmp_path / "head"))
-    log.append([change(-1)])
-    log.publish(NOW)
-    WholeLogCheck().log(log)
-    for note in shown:
-        old = open_checkpoint(note, origin=ORIGIN, log_key=log_signer().verifier, policy=NO_WITNESSES)
-        WholeLogCheck().continues(old, served_entries(log))
-    logs.close()
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this module's own."""
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def mother() -> Iterator[Mother]:
+    """The process that all others are forked from."""
+    running = Mother()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A new log on the database the test was asked to use."""
+    if request.param == SQLITE:
+        return Place(tmp_path, SQLITE)
+    running: PostgresServer = request.getfixturevalue("server")
+    return Place(tmp_path, running.database())
+
+
+@pytest.mark.parametrize("place", DATABASES, indirect=True)
+@pytest.mark.parametrize("step", list(Step))
+def test_killed_after_every_step(place: Place, step: Step, mother: Mother) -> None:
+    """A process that dies after a step, early in its life and later, leaves a log that opens and lost nothing."""
+    sizes = [0]
+    for often in (0, 1, 4):
+        mother.start(place, dies=f"{step.replace(' ', '-')}/{often}", seed=often)
+        assert mother.ended() == -signal.SIGKILL
+        sizes.append(check_after_death(place).size)
+    assert sizes == sorted(set(sizes)), "each life added something"
+
+
+def killed_at_random(place: Place, mother: Mother, times: int) -> None:
+    """Kills as many processes of one log, each after a time that may be too short to begin or long enough for much."""
+    chance = random.Random(20261122)
+    for life in range(times):
+        pid = mother.start(place, seed=life)
+        time.sleep(chance.uniform(0, 0.3))
+        os.kill(pid, signal.SIGKILL)
+        assert mother.ended() == -signal.SIGKILL, "it worked until it was killed"
+        check_after_death(place)
+    assert len(place.told("shown")) > times // 10, "the processes came to work between their deaths"
+
+
+@pytest.mark.parametrize("place", DATABASES, indirect=True)
+def test_killed_at_any_time(place: Place, mother: Mother) -> None:
+    """Ten deaths of one log at random times."""
+    killed_at_random(place, mother, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", DATABASES, indirect=True)
+def test_killed_at_any_time_two_hundred_times(place: Place, mother: Mother) -> None:
+    """Two hundred deaths of one log at random times."""
+    killed_at_random(place, mother, 200)
+
+
+@pytest.mark.net
+def test_the_database_server_dies(mother: Mother, tmp_path: Path) -> None:
+    """A database server that is killed, and every sequencer with it, has on its disk what it acknowledged."""
+    with postgres_server() as server:
+        place = Place(tmp_path, server.database())
+        for life in range(3):
+            mother.start(place, seed=life)
+            wait_for_checkpoints(place, len(place.told("shown")) + 3)
+            server.stop(signal.SIGQUIT)
+            assert mother.ended() == 1, "the process ended by the error that its database is gone"
+            server.start()
+            check_after_death(place)
+
+
+def wait_for_checkpoints(place: Place, count: int) -> None:
+    """Waits until the log's processes have shown so many checkpoints in all."""
+    while len(place.told("shown")) < count:
+        time.sleep(0.01)
