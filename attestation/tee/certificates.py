@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import ExtensionOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from attestation.errors import CollateralUnavailable, MalformedEvidence, NotGenuine, Reason
 
@@ -61,6 +61,12 @@ _UNDERSTOOD: Final = frozenset(
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     }
 )
+_NAME_LENGTHS: Final = {
+    NameOID.COUNTRY_NAME: (2, 2),
+    NameOID.JURISDICTION_COUNTRY_NAME: (2, 2),
+    NameOID.COMMON_NAME: (1, 64),
+}
+_UNDERSTOOD_IN_LISTS: Final = frozenset({ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.CRL_NUMBER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +167,23 @@ def read_crl(der: bytes, name: str) -> x509.CertificateRevocationList:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of odd names
             crl = x509.load_der_x509_crl(der)
-            _ = crl.extensions, crl.issuer, crl.last_update_utc, crl.next_update_utc  # parsed when they are asked for
+            _ = crl.extensions, crl.last_update_utc, crl.next_update_utc  # parsed when they are asked for
+            issuer = crl.issuer
     except _UNREADABLE as error:
         raise _malformed(name, f"no revocation list ({type(error).__name__})", "one DER revocation list") from None
     _check_whole_bytes(der, crl.signature, name)
+    if not is_plain(issuer):
+        raise _malformed(f"{name} issuer", "of an odd name", "one of the lengths that X.520 allows")
     return crl
+
+
+def is_plain(name: x509.Name) -> bool:
+    """Whether the library reads the name without a warning: those of lists and responses it reads anew at each look."""
+    return all(
+        least <= len(str(attribute.value).encode()) <= most
+        for attribute in name
+        for least, most in [_NAME_LENGTHS.get(attribute.oid, (0, MAX_CRL_BYTES))]
+    )
 
 
 def check_revocation(
@@ -181,6 +199,8 @@ def check_revocation(
     Raises:
         NotGenuine: CHAIN_INVALID if the list is not the issuer's, CERTIFICATE_REVOKED if the certificate is on it.
         CollateralUnavailable: COLLATERAL_EXPIRED if the list is not current at `now`.
+        MalformedEvidence: UNSUPPORTED for a list that says nothing of such a certificate (RFC 5280, 5.2): a delta, one
+            for other certificates or for some reasons only, one with a critical extension unknown here.
     """
     if crl.issuer != issuer.subject or not _signed(crl, issuer):
         raise NotGenuine(Reason.CHAIN_INVALID, f"{name} revocation list is not signed by its issuer, want such")
@@ -190,7 +210,29 @@ def check_revocation(
         raise CollateralUnavailable(Reason.COLLATERAL_EXPIRED, message)
     if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
         raise NotGenuine(Reason.CERTIFICATE_REVOKED, f"{name} certificate is revoked, want one that is not")
+    if not all(_speaks_of(certificate, extension) for extension in crl.extensions):
+        message = f"{name} revocation list is of a part only, want a whole one for such certificates"
+        raise MalformedEvidence(Reason.UNSUPPORTED, message)
     return ends
+
+
+def _speaks_of(certificate: x509.Certificate, extension: x509.Extension[x509.ExtensionType]) -> bool:
+    """Whether a list with this extension is about `certificate` as a list without it would be."""
+    scope = extension.value
+    if not isinstance(scope, x509.IssuingDistributionPoint):
+        harmless = not extension.critical or extension.oid in _UNDERSTOOD_IN_LISTS
+        return harmless and not isinstance(scope, x509.DeltaCRLIndicator)
+    partial = scope.indirect_crl or scope.only_contains_attribute_certs or scope.only_some_reasons
+    wrong_kind = scope.only_contains_user_certs if _is_ca(certificate) else scope.only_contains_ca_certs
+    return not partial and not wrong_kind and _is_of(certificate, scope)
+
+
+def _is_of(certificate: x509.Certificate, scope: x509.IssuingDistributionPoint) -> bool:
+    """Whether the certificate points at the place the list was issued for, if either says where that is."""
+    points = [e.value for e in certificate.extensions if isinstance(e.value, x509.CRLDistributionPoints)]
+    if not points or scope.full_name is None:
+        return scope.relative_name is None
+    return not set(scope.full_name).isdisjoint(name for point in points[0] for name in point.full_name or ())
 
 
 def _read_lazy_parts(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
@@ -234,6 +276,10 @@ def _check_extensions(
             raise NotGenuine(Reason.CHAIN_INVALID, f"{name} issuer may not sign certificates, want keyCertSign")
     if below and not _has_basic_constraints(certificate):
         raise NotGenuine(Reason.CHAIN_INVALID, f"{name} issuer has no basic constraints, want a CA")
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    return any(isinstance(e.value, x509.BasicConstraints) and e.value.ca for e in certificate.extensions)
 
 
 def _has_basic_constraints(certificate: x509.Certificate) -> bool:
