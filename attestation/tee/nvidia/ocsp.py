@@ -25,7 +25,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from attestation.errors import MalformedEvidence, NotGenuine, Reason
-from attestation.tee.certificates import der_of, read_certificate
+from attestation.tee.certificates import der_of, is_plain, read_certificate
 
 MAX_RESPONSE_BYTES: Final = 16 << 10
 MAX_CERTIFICATES: Final = 4
@@ -113,7 +113,10 @@ def _check_form(response: ocsp.OCSPResponse) -> None:
         raise _unsupported("with a critical extension", "none")
     for certificate in response.certificates:
         read_certificate(der_of(certificate), "ocsp responder")
-    _ = response.responder_name, response.produced_at_utc
+    if response.responder_name is not None and not is_plain(response.responder_name):
+        raise _malformed("by a responder of an odd name", "one of the lengths that X.520 allows")
+    _ = response.produced_at_utc
+    _ = response.certificate_status, response.revocation_reason, response.revocation_time_utc
 
 
 def _check_whole_bytes(der: bytes, signature: bytes) -> None:

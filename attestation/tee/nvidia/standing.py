@@ -33,6 +33,10 @@ CRL_KIND: Final = "x509-crl"
 MAX_STATEMENTS: Final = 256
 """OCSP responses and revocation lists in one bundle: three of each device's chain and of each manifest's."""
 
+MAX_REMEMBERED_LIST: Final = 64 << 10
+"""Larger lists are read anew: anybody may send some, and NVIDIA's hold next to nothing."""
+
+_REMEMBERED_LISTS: Final = 256
 _SKEW: Final = timedelta(minutes=5)
 
 
@@ -127,7 +131,7 @@ class Parsed:
 
     def __init__(self, limit: int) -> None:
         self._responses: Remembered[StoredResponse] = Remembered(limit)
-        self._lists: Remembered[x509.CertificateRevocationList] = Remembered(limit)
+        self._lists: Remembered[x509.CertificateRevocationList] = Remembered(min(limit, _REMEMBERED_LISTS))
         self._told: Remembered[_Statement] = Remembered(limit)
         self._signed: Remembered[bool] = Remembered(limit)
 
@@ -138,6 +142,8 @@ class Parsed:
     def revocations(self, item: Collateral) -> tuple[x509.CertificateRevocationList, bytes]:
         """The list in `item`, with its digest. Raises `MalformedEvidence`."""
         digest = item.sha256
+        if len(item.data) > MAX_REMEMBERED_LIST:
+            return read_crl(item.data, "nvidia"), digest
         return self._lists.get(digest, lambda: read_crl(item.data, "nvidia")), digest
 
     def told(self, response: StoredResponse, issuer: x509.Certificate) -> _Statement:
@@ -207,3 +213,5 @@ def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags | None:
         return entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
     except x509.ExtensionNotFound:
         return None
+    except (ValueError, TypeError, x509.DuplicateExtension):  # parsed when they are asked for
+        raise MalformedEvidence(Reason.MALFORMED, "nvidia revocation list entry does not read, want it to") from None

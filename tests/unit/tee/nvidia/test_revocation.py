@@ -4,11 +4,16 @@
 from datetime import datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from attestation.bundle import Collateral
 from attestation.claims import EvidenceClaims, TEEKind
-from attestation.errors import AttestationError, Reason
+from attestation.errors import AttestationError, MalformedEvidence, Reason
 from attestation.facts.vocabularies import VOCABULARIES
+from attestation.tee.nvidia.ocsp import StoredResponse
+from attestation.tee.nvidia.standing import MAX_REMEMBERED_LIST, Parsed
 from tests.support.fake_nvidia import (
     NOW,
     FakeDevice,
@@ -169,6 +174,30 @@ def test_bytes_that_are_no_statement_are_malformed(data: bytes) -> None:
 def test_statements_beyond_need_are_refused() -> None:
     """Their number is bounded before any is read."""
     assert refused(*(Collateral(kind="nvidia-ocsp", data=b"%d" % n) for n in range(257))) is Reason.MALFORMED
+
+
+def test_large_lists_are_read_and_not_kept() -> None:
+    """Anybody may send lists of megabytes that concern nobody: a thousand of them leave nothing behind."""
+    key, name = IDENTITY.key, x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "somebody")])
+    builder = x509.CertificateRevocationListBuilder().issuer_name(name).last_update(NOW)
+    fill = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(MAX_REMEMBERED_LIST))
+    made = builder.next_update(NOW + timedelta(days=1)).add_extension(fill, critical=False).sign(key, SHA384())
+    large = Collateral(kind="x509-crl", data=made.public_bytes(Encoding.DER))
+    small = revocation_list(IDENTITY)
+    parsed = Parsed(4096)
+    assert parsed.revocations(small)[0] is parsed.revocations(small)[0]
+    assert parsed.revocations(large)[0] is not parsed.revocations(large)[0]
+    assert parsed.revocations(large)[0] == parsed.revocations(large)[0]
+
+
+def test_a_reason_nobody_knows_is_malformed() -> None:
+    """Reasons in answers and lists are read by the library when they are asked for, and fail here by name."""
+    held = answer(BROM, ICA, status="hold").data
+    tagged = bytes.fromhex("a0030a0106")  # [0] ENUMERATED certificateHold
+    assert held.count(tagged) == 1
+    with pytest.raises(MalformedEvidence) as refusal:
+        StoredResponse.read(held.replace(tagged, tagged[:-1] + b"\x55"))
+    assert refusal.value.reason is Reason.MALFORMED
 
 
 def test_signers_of_manifests_have_a_standing_of_their_own() -> None:
