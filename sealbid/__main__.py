@@ -12,6 +12,7 @@ from sealbid.commands.demo import demo
 from sealbid.commands.gateway import gateway
 from sealbid.commands.output import Refusing, fail, usage
 from sealbid.commands.registry import registry
+from sealbid.commands.witness import witness
 from sealbid.commands.worker import worker
 
 
@@ -37,7 +38,7 @@ def cli() -> None:
     """Private inference with a market: each request auctioned among attested workers, sealed to the winner."""
 
 
-for command in (demo, gateway, registry, worker, audit):
+for command in (demo, gateway, registry, witness, worker, audit):
     cli.add_command(command)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from attestation import logs
-from attestation.errors import AttestationError, SettingsError
+from attestation.errors import SealbidError, SettingsError
 from attestation.http.server import serving, tls_context
 from attestation.rpc.scrape import serve_metrics
 from attestation.signals import until_told
@@ -130,13 +130,13 @@ def _log(settings: LogSettings) -> WitnessedLog:
 def _standing(witness: Witness, origin: str) -> LogStanding:
     try:
         note = witness.last(origin)
-    except AttestationError as error:
+    except SealbidError as error:
         return LogStanding(origin=origin, size=None, trouble=error.message)
     return LogStanding(origin=origin, size=None if note is None else head_of(note).size)
 
 
 def _announce(settings: WitnessSettings, address: str, witness: Witness) -> None:
-    facts = {"address": address, "name": settings.name, "vkeys": list(_vkeys(read_signers(settings)))}
+    facts = {"address": address, "witness": settings.name, "vkeys": list(_vkeys(read_signers(settings)))}
     _LOG.info("witness serves", extra=facts | {"logs": len(witness.logs)})
     for log in witness.logs:
         standing = _standing(witness, log.origin)

@@ -3,8 +3,10 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
@@ -19,6 +21,8 @@ from attestation.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestation.tlog.cosignature import CosignatureSigner
 from attestation.tlog.note import NoteSigner
 from attestation.tlog.store import LogError
+from attestation.witness.app import Identity, initialise, running
+from attestation.witness.config import LogSettings, WitnessSettings
 from attestation.witness.quota import Buckets
 from attestation.witness.routes import Routes
 from attestation.witness.store import WitnessStore
@@ -185,3 +189,24 @@ def serving(witness: Witness) -> Answering:
 def policy_of(**signers: CosignatureSigner) -> str:
     """Witness lines of a policy, by name, each with an address; groups and quorum are the caller's."""
     return "".join(f"witness {name} {key.verifier.vkey} https://{name}.example\n" for name, key in signers.items())
+
+
+# ---- witness processes on loopback -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Post:
+    """A witness made on disk, to be run in the test's process."""
+
+    settings: WitnessSettings
+    identity: Identity
+
+    def run(self, **changes: object) -> AbstractAsyncContextManager[str]:
+        return running(replace(self.settings, **changes))  # type: ignore[arg-type]
+
+
+def make_post(folder: Path, name: str, *vkeys: str) -> Post:
+    """A witness called `name` below `folder`, of the logs with these keys."""
+    logs = tuple(LogSettings(origin=vkey.partition("+")[0], vkeys=(vkey,)) for vkey in vkeys)
+    settings = WitnessSettings(name=name, state_dir=folder / "state", listen="127.0.0.1:0", logs=logs)
+    return Post(settings, initialise(settings))
