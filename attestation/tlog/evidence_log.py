@@ -50,6 +50,7 @@ class EvidenceLog:
         heads: HeadStore,
         inception: bool = False,
         cosigner: Cosigner | None = None,
+        gather_seconds: float = 0.0,
         step: StepHook = no_step,
     ) -> None:
         self._sequencer = Sequencer(
@@ -60,6 +61,7 @@ class EvidenceLog:
             format=EvidenceFormat(origin=origin, log_key=signer.verifier),
             inception=inception,
             cosigner=cosigner,
+            gather_seconds=gather_seconds,
             step=step,
         )
 

@@ -49,9 +49,9 @@ class PostgresServer:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self._address(name)
 
-    def start(self) -> None:
-        """Starts the server and waits until it answers."""
-        options = [item for setting in SETTINGS for item in ("-c", setting)]
+    def start(self, *settings: str) -> None:
+        """Starts the server, with more settings than usual, and waits until it answers."""
+        options = [item for setting in (*SETTINGS, *settings) for item in ("-c", setting)]
         command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder), *options]
         with (self.folder / "server.log").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, **_as_unprivileged())
