@@ -7,7 +7,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.errors import AttestationError, MalformedEvidence, NotGenuine, Reason
-from attestation.tlog.note import NoteSigner, NoteVerifier, SignatureLine, open_note, parse_note, sign_note
+from attestation.tlog.faults import Fault, MalformedLog
+from attestation.tlog.note import (
+    MAX_NOTE_BYTES,
+    NoteSigner,
+    NoteVerifier,
+    SignatureLine,
+    open_note,
+    parse_note,
+    sign_note,
+)
 from tests.support.log import log_signer
 from tests.support.vectors import vector_json
 
@@ -168,3 +177,27 @@ class TestNotes:
         """A note above a mebibyte is refused before it is read."""
         with pytest.raises(MalformedEvidence, match="want at most"):
             parse_note(b"a" * ((1 << 20) + 1))
+
+    @pytest.mark.parametrize(
+        ("note", "fault"),
+        [
+            (b"a" * (MAX_NOTE_BYTES + 1), Fault.NOTE_SIZE),
+            (b"\xff\n\n", Fault.NOTE_ENCODING),
+            (b"a\t\n\n", Fault.NOTE_CONTROL_CHARACTER),
+            (b"a\n", Fault.NOTE_UNSIGNED),
+            ("a\n\n\u2014 n YWFhYWE=".encode(), Fault.NOTE_UNSIGNED),
+            (b"a\n\n", Fault.NOTE_SIGNATURE_LINE),
+            (b"a\n\n- n YWFhYWE=\n", Fault.NOTE_SIGNATURE_LINE),
+            ("a\n\n\u2014 n+ YWFhYWE=\n".encode(), Fault.KEY_NAME),
+            ("a\n\n\u2014  YWFhYWE=\n".encode(), Fault.KEY_NAME),
+            ("a\n\n\u2014 n YWFhYQ==\n".encode(), Fault.NOTE_SIGNATURE_SIZE),
+            ("a\n\n\u2014 n ?\n".encode(), Fault.BASE64),
+            ("a\n\n\u2014 n YWFhYWF=\n".encode(), Fault.BASE64_SPELLING),
+            (b"a\n\n" + "\u2014 n YWFhYWE=\n".encode() * 101, Fault.NOTE_SIGNATURE_COUNT),
+        ],
+    )
+    def test_faults(self, note: bytes, fault: Fault) -> None:
+        """Every way a note can be malformed has its own fault."""
+        with pytest.raises(MalformedLog) as caught:
+            parse_note(note)
+        assert caught.value.fault == fault

@@ -1,14 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Offline proofs: one spelling, bound to entry, index, log and key."""
 
+import contextlib
+
 import pytest
 
 from attestation.errors import AttestationError, MalformedEvidence, NotGenuine, Reason
 from attestation.tlog import merkle
 from attestation.tlog.checkpoint import Checkpoint, sign_checkpoint
+from attestation.tlog.faults import Fault, MalformedLog
 from attestation.tlog.note import NoteVerifier
-from attestation.tlog.policy import NO_WITNESSES
-from attestation.tlog.proof import InclusionProof, verify_tlog_proof
+from attestation.tlog.policy import NO_WITNESSES, parse_witness_policy
+from attestation.tlog.proof import (
+    MAX_PROOF_BYTES,
+    InclusionProof,
+    open_listed_proof,
+    open_proof,
+    prove,
+    verify_tlog_proof,
+)
+from tests.support.cosigning import AT, cosigned, log_line_signer, policy_text
 from tests.support.log import ORIGIN, log_signer
 from tests.support.vectors import vector_json
 
@@ -116,3 +127,95 @@ def test_too_long_a_path() -> None:
     """A path longer than any tree has is refused before it is hashed."""
     with pytest.raises(MalformedEvidence, match="want at most 63"):
         InclusionProof.decode(proof(0, path=(bytes(32),) * 64).encode())
+
+
+class TestWithWitnesses:
+    """Proofs whose checkpoint carries the log's ML-DSA line and two witnesses' lines."""
+
+    def note(self) -> bytes:
+        """The head, signed by the log with both keys and cosigned by two of three witnesses."""
+        return cosigned({1: AT, 3: AT + 9}, head=HEAD, log=[log_signer(), log_line_signer()])
+
+    def test_the_quorum_and_its_time_come_with_the_proof(self) -> None:
+        """Who vouches for the entry, and since when, is known from the proof alone."""
+        policy = parse_witness_policy(policy_text("group G 2 W1 W2 W3", "quorum G"))
+        proven = open_proof(
+            proof(2, checkpoint=self.note()).encode(),
+            DATA[2],
+            origin=ORIGIN,
+            log_key=log_signer().verifier,
+            policy=policy,
+            also=[log_line_signer().verifier],
+        )
+        assert (proven.index, proven.checkpoint.head) == (2, HEAD)
+        assert policy.cosigned_at(proven.checkpoint.note) == AT
+        listed = open_listed_proof(proof(2, checkpoint=self.note()).encode(), DATA[2], policy=policy)
+        assert (listed.index, listed.checkpoint.head) == (2, HEAD)
+
+    def test_too_few_witnesses(self) -> None:
+        """A proof under a head that too few have cosigned proves nothing."""
+        policy = parse_witness_policy(policy_text("group G all W1 W2 W3", "quorum G"))
+        with pytest.raises(NotGenuine) as caught:
+            open_listed_proof(proof(2, checkpoint=self.note()).encode(), DATA[2], policy=policy)
+        assert caught.value.reason == Reason.CHECKPOINT_INVALID
+
+    def test_every_flipped_byte(self) -> None:
+        """No byte of index, path, text or any known line can change; an unknown line proves nothing either way."""
+        policy = parse_witness_policy(policy_text("group G 2 W1 W2 W3", "quorum G"))
+        note = cosigned({1: AT, 3: AT + 9}, head=HEAD)
+        text = proof(3, checkpoint=note).encode()
+        open_listed_proof(text, DATA[3], policy=policy)
+        for place in range(len(text)):
+            for bit in (0x01, 0x20, 0x80):
+                flipped = text[:place] + bytes([text[place] ^ bit]) + text[place + 1 :]
+                with pytest.raises(AttestationError):
+                    open_listed_proof(flipped, DATA[3], policy=policy)
+
+    def test_every_flipped_byte_of_an_unknown_line(self) -> None:
+        """Whatever becomes of an unknown witness's line, the proof holds as before or is refused, never otherwise."""
+        policy = parse_witness_policy(policy_text("quorum W1", seeds=(1,)))
+        text = proof(3, checkpoint=cosigned({1: AT, 8: AT}, head=HEAD)).encode()
+        for place in range(text.rindex(b"w8"), len(text)):
+            flipped = text[:place] + bytes([text[place] ^ 0x01]) + text[place + 1 :]
+            with contextlib.suppress(AttestationError):
+                assert open_listed_proof(flipped, DATA[3], policy=policy).checkpoint.head == HEAD
+
+
+def test_made_proofs() -> None:
+    """A proof made from a tree's hashes is the one put together by hand, extra data included."""
+
+    class Whole:
+        """All hashes of the tree of five."""
+
+        def read(self, level: int, index: int) -> bytes:
+            return merkle.root_of(LEAVES[index << level : (index + 1) << level])
+
+    for index in range(5):
+        assert prove(index, 5, Whole(), NOTE) == proof(index).encode()
+    assert prove(1, 5, Whole(), NOTE, b"more") == proof(1, extra=b"more").encode()
+    with pytest.raises(ValueError, match="index is 5"):
+        prove(5, 5, Whole(), NOTE)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (b"", Fault.PROOF_ENCODING),
+        (b"\xe2\x80\x94\n\n", Fault.PROOF_ENCODING),
+        (b"c2sp.org/tlog-proof@v2\nindex 0\n\n", Fault.PROOF_HEADER),
+        (b"c2sp.org/tlog-proof@v1\n\n", Fault.PROOF_INDEX),
+        (b"c2sp.org/tlog-proof@v1\nindex 01\n\n", Fault.DECIMAL),
+        (b"c2sp.org/tlog-proof@v1\nextra \nindex 0\n\n", Fault.PROOF_EXTRA),
+        (b"c2sp.org/tlog-proof@v1\nextra YQ==\nextra YQ==\nindex 0\n\n", Fault.PROOF_INDEX),
+        (b"c2sp.org/tlog-proof@v1\nindex 0\nYQ==\n\n", Fault.LENGTH),
+        (b"c2sp.org/tlog-proof@v1\nindex 0\nYR==\n\n", Fault.BASE64_SPELLING),
+        (b"c2sp.org/tlog-proof@v1\nindex 0\n?\n\n", Fault.BASE64),
+        (b"c2sp.org/tlog-proof@v1\nindex 0" + b"\nYQ==" * 64 + b"\n\n", Fault.PROOF_HASH_COUNT),
+        (b" " * (MAX_PROOF_BYTES + 1), Fault.PROOF_SIZE),
+    ],
+)
+def test_faults(text: bytes, fault: Fault) -> None:
+    """Every way a proof can be malformed has its own fault."""
+    with pytest.raises(MalformedLog) as caught:
+        InclusionProof.decode(text)
+    assert caught.value.fault == fault
