@@ -21,6 +21,8 @@ from attestation.bundle import Collateral
 from attestation.claims import EvidenceClaims, Scalar, TEEKind
 from attestation.errors import UNDECIDED, Reason
 from attestation.facts.vocabularies import VOCABULARIES
+from attestation.tee.azure_hcl.verifier import AzureHCLVerifier
+from attestation.tee.dcap.verifier import TDXVerifier
 from attestation.tee.snp.product import Product
 from tests.support import fake_amd as amd
 from tests.support import fake_azure as azure
@@ -95,6 +97,14 @@ def vm(runtime: bytes | None = None, **report: amd.Field) -> EvidenceClaims:
     return vtpm(azure.world(runtime, report=amd.good(Product.GENOA, 3, report_data=slot, **report).evidence.data))
 
 
+def vm_on_tdx(**wish: object) -> EvidenceClaims:
+    """What is verified of an Azure VM on a fake Intel's TDX."""
+    slot = hashlib.sha256(azure.runtime_data()).digest().ljust(64, b"\0")
+    td = intel.mint(TEEKind.TDX, report_data=slot, **wish)
+    verifier = AzureHCLVerifier(tdx=TDXVerifier(roots=td.roots))
+    return verifier.verify(azure.on_tdx(td.evidence.data).evidence, [td.collateral], now=td.now)
+
+
 def quoted(world: tpm.TPMWorld | None = None) -> EvidenceClaims:
     """What is verified of a TPM."""
     world = world or tpm.good()
@@ -110,6 +120,7 @@ GOOD: Mapping[str, Claimed] = {
     "nvidia-switch": switch,
     "tpm": quoted,
     "azure-hcl": vtpm,
+    "azure-hcl-tdx": vm_on_tdx,
 }
 
 
@@ -233,6 +244,9 @@ DIFFERENT: tuple[Differs, ...] = (
     ),
     of("azure-hcl", Reason.PRODUCT_REFUSED, snp_product='exactly = "Turin"'),
     of("azure-hcl", Reason.FIRMWARE_REFUSED, lambda: vm(firmware=b"\x01\x37\x01\x00")),
+    of("azure-hcl-tdx", Reason.DEBUG_REFUSED, lambda: vm_on_tdx(debug=True)),
+    of("azure-hcl-tdx", Reason.TCB_REFUSED, lambda: vm_on_tdx(status="OutOfDate")),
+    of("azure-hcl-tdx", Reason.TCB_UNKNOWN, lambda: vm_on_tdx(level_svn=5), Reason.TCB_REFUSED),
     of("azure-hcl", Reason.EVENT_LOG_MISMATCH, event_log='exactly = "replayed"'),
     of("azure-hcl", Reason.COLLATERAL_UNAVAILABLE, snp_crl='exactly = "checked"'),
 )
@@ -281,3 +295,10 @@ def test_undecided_and_refused_are_told_apart() -> None:
     """What is missing may be brought; what mismatches may not."""
     assert set(judged("nvidia-gpu", gpu(given=Given(rims=False)))) <= UNDECIDED
     assert not set(judged("nvidia-gpu", gpu(report=GPU.report(digests={9: bytes(48)})))) & UNDECIDED
+
+
+def test_a_kind_no_policy_allows_is_refused_for_its_root_too() -> None:
+    """Where a policy names the roots of a kind, one that does not speak of the kind trusts none."""
+    found = {finding.reason for finding in appraise_part(good("tpm"), exactly("snp", {}))}
+    assert found == {Reason.POLICY_REFUSED, Reason.ROOT_REFUSED}
+    assert {finding.reason for finding in appraise_part(good("sgx"), exactly("snp", {}))} == {Reason.POLICY_REFUSED}

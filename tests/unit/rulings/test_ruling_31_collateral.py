@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from attestation.binding import KeyBinding
 from attestation.claims import ComponentID, ComponentKind
+from attestation.errors import Reason
 from attestation.lease import open_lease
 from attestation.simulated.formats import open_tcb, sign_tcb
 from enclave.attesters.interface import Quoted
@@ -40,13 +41,15 @@ def test_ruling_31_a_lease_ends_with_its_collateral() -> None:
 
 @dataclass(kw_only=True)
 class OldAnswers(ConfidentialMachine):
-    """A machine with GPUs whose vendor's answers about revocation end in ten minutes."""
+    """A machine with GPUs whose vendor's answers about revocation end in ten minutes, or as said."""
+
+    left: int = LEFT
 
     @override
     def devices(self, nonce: bytes) -> Quoted:
         """Reports as ever, with answers of almost a day ago."""
         quoted = without_collateral(super().devices(nonce), "nvidia-ocsp")
-        told = START - timedelta(days=1) + timedelta(seconds=LEFT)
+        told = START - timedelta(days=1) + timedelta(seconds=self.left)
         about = [answer for gpu in self.gpus for answer in nvidia().statements(gpu, at=told)]
         return replace(quoted, collateral=(*quoted.collateral, *about, *nvidia().rim_statements(at=START)))
 
@@ -56,3 +59,9 @@ def test_ruling_31_a_lease_ends_with_what_a_vendor_answered_about_one_gpu() -> N
     here = confidential_world()
     lease = open_lease(here.admit(Machine(attester=OldAnswers())).lease, here.trust.lease_key)
     assert lease.expires - lease.issued == LEFT
+
+
+def test_ruling_31_what_rests_on_collateral_that_ends_now_gets_no_lease() -> None:
+    """In the last second of an answer the evidence still verifies, and there is no time left to lease."""
+    refused = confidential_world().refuse(Machine(attester=OldAnswers(left=0)))
+    assert refused.reason is Reason.EVIDENCE_STALE
