@@ -71,3 +71,15 @@ def test_any_part_may_be_anything(part: bytes, name: str) -> None:
 def test_any_json_is_no_runtime_data(value: object) -> None:
     """Runtime data of any shape is read or refused by name, whoever vouches for it."""
     assert not decides(azure.world(json.dumps({"keys": value, "vm-configuration": value}).encode()).evidence.data)
+
+
+@given(st.text(max_size=400), st.sampled_from(["kid", "kty", "e", "n"]))
+def test_a_key_may_be_spelt_as_anything(text: str, member: str) -> None:
+    """Members of the key are texts of any script: none but the canonical ones make a key."""
+    root = json.loads(azure.runtime_data())
+    root["keys"][0][member] = text
+    try:
+        read_runtime_data(json.dumps(root).encode())
+    except AttestationError:
+        return
+    assert member == "n" or text in {"HCLAkPub", "RSA", "AQAB"}

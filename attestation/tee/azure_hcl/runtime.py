@@ -13,6 +13,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -70,11 +71,11 @@ def _key(jwk: JSONObject) -> rsa.RSAPublicKey:
 
 
 def _base64url(text: str) -> bytes:
-    try:
-        octets = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error:
-        octets = b""
-    if not _BASE64URL.fullmatch(text) or base64.urlsafe_b64encode(octets).rstrip(b"=").decode() != text:
+    octets = b""
+    if _BASE64URL.fullmatch(text):
+        with suppress(binascii.Error):
+            octets = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if not octets or base64.urlsafe_b64encode(octets).rstrip(b"=").decode() != text:
         raise _malformed(f"{_KEY_ID}.n", "no such text", "canonical base64url without fill")
     return octets
 
