@@ -5,6 +5,7 @@
     log_key = "registry.example/evidence+0123abcd+AV..."     C2SP verifier key of the checkpoints
     lease_key = "<64 hex digits>"             Ed25519 key of leases and heartbeats, distinct from the log key
     witness_policy = "none"                   or a whole C2SP tlog-policy file; none is shown as operator's word only
+    witness_policy_file = "policy.txt"        or, instead of it, the name of one, beside this file
     profile = "production" | "development"    development is SIMULATED throughout
 
 It comes from the party's own disk, never from the registry. All keys are required, others refused. A witness policy
@@ -15,15 +16,18 @@ import json
 import re
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from attestation.binding import Profile
 from attestation.errors import SettingsError
+from attestation.files import read_file
 from attestation.tlog.note import NoteVerifier
-from attestation.tlog.policy import WitnessPolicy, parse_witness_policy
+from attestation.tlog.policy import MAX_POLICY_BYTES, WitnessPolicy, parse_witness_policy
 
 MAX_TRUST_BYTES: Final = 512 << 10
 _KEYS: Final = ("origin", "log_key", "lease_key", "witness_policy", "profile")
+_POLICY_FILE: Final = "witness_policy_file"
 _LEASE_KEY: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -59,8 +63,18 @@ class TrustRoot:
         return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items()).encode()
 
 
-def read_trust(data: bytes) -> TrustRoot:
-    """The trust root of a TOML file. Raises `SettingsError` naming the key, `MalformedEvidence` for a bad vkey."""
+def load_trust(path: Path, name: str) -> TrustRoot:
+    """The trust root of the file at `path`, which errors call `name`. Raises as `read_trust`."""
+    return read_trust(read_file(path, name, MAX_TRUST_BYTES), folder=path.parent)
+
+
+def read_trust(data: bytes, *, folder: Path | None = None) -> TrustRoot:
+    """The trust root of a TOML file; `folder` is where a file it names is looked for.
+
+    Raises:
+        SettingsError: naming the key; also for a file named without a `folder`.
+        MalformedEvidence: a bad vkey or witness policy.
+    """
     items = _parse(data)
     if not _LEASE_KEY.fullmatch(items["lease_key"]):
         raise SettingsError("trust lease_key is not 64 lower-case hex digits")
@@ -70,9 +84,17 @@ def read_trust(data: bytes) -> TrustRoot:
         origin=items["origin"],
         log_key=NoteVerifier.parse(items["log_key"]),
         lease_key=bytes.fromhex(items["lease_key"]),
-        witness_policy=parse_witness_policy(items["witness_policy"]),
+        witness_policy=_witness_policy(items, folder),
         profile=Profile(items["profile"]),
     )
+
+
+def _witness_policy(items: dict[str, str], folder: Path | None) -> WitnessPolicy:
+    if _POLICY_FILE not in items:
+        return parse_witness_policy(items["witness_policy"])
+    if folder is None:
+        raise SettingsError(f"trust {_POLICY_FILE} names a file, want the policy itself where there is no folder")
+    return parse_witness_policy(read_file(folder / items[_POLICY_FILE], f"trust {_POLICY_FILE}", MAX_POLICY_BYTES))
 
 
 def _parse(data: bytes) -> dict[str, str]:
@@ -82,9 +104,10 @@ def _parse(data: bytes) -> dict[str, str]:
         items = tomllib.loads(data.decode())
     except (ValueError, RecursionError):
         raise SettingsError("trust file is not toml in utf-8") from None
-    for key in (*_KEYS, *items):
-        if key not in _KEYS:
-            raise SettingsError(f"trust key {key[:32]!r} is unknown, want {', '.join(_KEYS)}")
+    keys = tuple(_POLICY_FILE if key == "witness_policy" and _POLICY_FILE in items else key for key in _KEYS)
+    for key in (*keys, *items):
+        if key not in keys:
+            raise SettingsError(f"trust key {key[:32]!r} is unknown, want {', '.join(keys)}")
         if not isinstance(items.get(key), str):
             raise SettingsError(f"trust {key} is missing or not a text")
     return items

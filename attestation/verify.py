@@ -30,9 +30,9 @@ from attestation.identity import provider_id as provider_id_of
 from attestation.lease import Lease, open_lease
 from attestation.revocation import CLOCK_SKEW, read_heartbeat
 from attestation.tee.interface import Verifiers
-from attestation.tlog.checkpoint import Checkpoint
+from attestation.tlog.checkpoint import SignedCheckpoint
 from attestation.tlog.entry import Entry, Kind, parse_entry
-from attestation.tlog.proof import verify_tlog_proof
+from attestation.tlog.proof import open_proof
 from attestation.trust import TrustRoot
 
 _TPM_SLOT: Final = frozenset({TEEKind.TPM, TEEKind.AZURE_HCL})
@@ -210,15 +210,15 @@ def _check_end(challenge: Challenge, binding: KeyBinding, now: datetime) -> None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Logged:
-    """A verdict entry with the checkpoint it is proven under."""
+    """A verdict entry with the checkpoint it is proven under, and who signed that."""
 
     entry: Entry
     index: int
-    checkpoint: Checkpoint
+    checkpoint: SignedCheckpoint
 
 
 def _check_verdict(presented: PresentedWorker, verified: VerifiedBundle, trust: TrustRoot) -> _Logged:
-    checkpoint, index = verify_tlog_proof(
+    proven = open_proof(
         presented.verdict_proof,
         presented.verdict_entry,
         origin=trust.origin,
@@ -246,7 +246,7 @@ def _check_verdict(presented: PresentedWorker, verified: VerifiedBundle, trust: 
             raise NotGenuine(Reason.PROOF_INVALID, f"verdict {field} is not {want}, which the bundle has")
     if provider_id_of(str(entry.body["provider"])) != binding.provider_id:
         raise _mismatch(Reason.PROVIDER_MISMATCH, "verdict provider", "of another id", binding.provider_id.hex())
-    return _Logged(entry=entry, index=index, checkpoint=checkpoint)
+    return _Logged(entry=entry, index=proven.index, checkpoint=proven.checkpoint)
 
 
 def _check_log_age(
@@ -257,10 +257,12 @@ def _check_log_age(
     policy: AppraisalPolicy,
     now: datetime,
 ) -> None:
-    # A checkpoint carries no time. Under witness policy none its age is the registry's word too: the heartbeat that
-    # states a head of at least this size. Cosignatures will date it themselves.
+    # A checkpoint carries no time. Witnesses date it by their cosignatures, and their quorum's time is its age. Under
+    # witness policy none its age is the registry's word: the heartbeat that states a head of at least this size.
+    # The heartbeat is bounded alike in either case, for revocations stand in it.
+    trust.witness_policy.check_age(logged.checkpoint.note, now=now, max_age_seconds=policy.max_checkpoint_age_seconds)
     heartbeat = read_heartbeat(signed, trust, now)
-    checkpoint = logged.checkpoint
+    checkpoint = logged.checkpoint.head
     age = int((now - heartbeat.made_at).total_seconds())
     if age > policy.max_checkpoint_age_seconds:
         raise Stale(

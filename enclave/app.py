@@ -28,7 +28,7 @@ from attestation.errors import MalformedEvidence, SettingsError
 from attestation.files import read_file, read_token
 from attestation.identity import provider_id
 from attestation.signals import until_told
-from attestation.trust import MAX_TRUST_BYTES, TrustRoot, read_trust
+from attestation.trust import TrustRoot, load_trust
 from attestation.wire.client import RegistryClient
 from enclave.attesters.detect import AttesterChoice, choose_attester, inspect
 from enclave.attesters.interface import Attester, Duty
@@ -358,7 +358,7 @@ def _simulated(machine: Simulated) -> Attester:
 
 
 def _trust(settings: WorkerSettings) -> TrustRoot:
-    return read_trust(read_file(settings.trust_file, "trust_file", MAX_TRUST_BYTES))
+    return load_trust(settings.trust_file, "trust_file")
 
 
 def _ca(path: Path | None) -> bytes | None:

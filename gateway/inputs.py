@@ -11,7 +11,7 @@ from attestation.appraisal.policy import MAX_POLICY_BYTES, AppraisalPolicy, read
 from attestation.errors import SettingsError
 from attestation.files import read_file, read_token
 from attestation.rpc.auth import MAX_KEY_CHARACTERS, MAX_KEYS_BYTES, APIKeys, channel_tls
-from attestation.trust import MAX_TRUST_BYTES, TrustRoot, read_trust
+from attestation.trust import TrustRoot, load_trust
 from gateway.config import GatewaySettings
 from gateway.front import front_credentials
 
@@ -37,7 +37,7 @@ def read_inputs(settings: GatewaySettings) -> Inputs:
         SettingsError: a file is missing, too long or not what it should be, or policy and trust root are of different
             profiles: a production policy never runs under a development trust root, nor the other way round.
     """
-    trust = read_trust(read_file(settings.trust_file, "trust_file", MAX_TRUST_BYTES))
+    trust = load_trust(settings.trust_file, "trust_file")
     policy = read_policy(read_file(settings.policy_file, "policy_file", MAX_POLICY_BYTES))
     if trust.profile is not policy.profile:
         raise SettingsError(f"trust_file profile is {trust.profile.value}, want {policy.profile.value} as the policy")

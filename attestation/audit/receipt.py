@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from attestation.exits import Exit, exit_code
-from attestation.files import read_file, read_start
+from attestation.files import read_start
 from attestation.receipt import SignatureMissing, VerifiedReceipt, WorkerFacts, verify_receipt
 from attestation.receipt_file import MAX_FILE_BYTES, ReceiptFile
 from attestation.sealing.halves import Outcome
-from attestation.trust import MAX_TRUST_BYTES, read_trust
+from attestation.trust import load_trust
 
 SIMULATED: Final = "SIMULATED: this receipt comes from a simulated TEE, which protects nothing"
 _OUTCOMES: Final = {
@@ -100,7 +100,7 @@ def audit_receipt_file(path: Path, trust: Path, *, now: datetime) -> ReceiptVerd
 
     A receipt that lacks its worker's signature and nothing else is no error here: the verdict says undecided.
     """
-    root = read_trust(read_file(trust, "trust file", MAX_TRUST_BYTES))
+    root = load_trust(trust, "trust file")
     # One byte more than a receipt may have: the parser then refuses it as malformed, not as a setting.
     start = MAX_FILE_BYTES + 1
     data = sys.stdin.buffer.read(start) if str(path) == "-" else read_start(path, "receipt", start)

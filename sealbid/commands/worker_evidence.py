@@ -156,15 +156,14 @@ def _local(profile: Profile, root: Path) -> "tuple[Attester, Duty]":
 
 def _configured(config: Path, root: Path) -> "tuple[Attester, Duty]":
     """The attester that the settings name, for their account and registry. Raises `SettingsError` for wrong ones."""
-    from attestation.files import read_file
     from attestation.identity import provider_id
-    from attestation.trust import MAX_TRUST_BYTES, read_trust
+    from attestation.trust import load_trust
     from enclave.app import configured_attester
     from enclave.config import WorkerSettings
     from enclave.onboarding.doctor import TRIAL
 
     settings = read_settings(WorkerSettings, config)
-    trust = read_trust(read_file(settings.trust_file, "trust_file", MAX_TRUST_BYTES))
+    trust = load_trust(settings.trust_file, "trust_file")
     duty = replace(TRIAL, provider_id=provider_id(settings.provider), audience=trust.origin)
     return configured_attester(settings, trust.profile, root=root), duty
 

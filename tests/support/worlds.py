@@ -28,7 +28,8 @@ from attestation.tee.interface import Verifier
 from attestation.tlog import entry as entries
 from attestation.tlog.entry import VerifierRef
 from attestation.tlog.evidence_log import EvidenceLog
-from attestation.tlog.policy import NO_WITNESSES
+from attestation.tlog.policy import NO_WITNESSES, WitnessPolicy
+from attestation.tlog.sequencer import Cosigner
 from attestation.trust import TrustRoot
 from attestation.verify import PresentedWorker
 from enclave.attesters.interface import Attester, Duty, answer_challenge
@@ -189,13 +190,17 @@ def world(
     verifiers: Mapping[TEEKind, Verifier] = SIMULATED,
     rates: Rates | None = None,
     wrap: Callable[[MemoryRegistryStore], MemoryRegistryStore] = lambda store: store,
+    cosigner: Cosigner | None = None,
+    witness_policy: WitnessPolicy = NO_WITNESSES,
 ) -> World:
     """A fresh world whose registry is open."""
     chosen, clock, signer = policy or development_policy(), Clock(), log_signer(ORIGIN)
     keys = RegistryKeys(lease_key=Ed25519PrivateKey.from_private_bytes(b"\x21" * 32), identity_key=b"\x22" * 32)
     lease_public = keys.lease_key.public_key().public_bytes_raw()
     log_store, store = MemoryLogStore(), wrap(MemoryRegistryStore())
-    log = EvidenceLog(origin=ORIGIN, signer=signer, store=log_store, heads=MemoryHeadStore(), inception=True)
+    log = EvidenceLog(
+        origin=ORIGIN, signer=signer, store=log_store, heads=MemoryHeadStore(), inception=True, cosigner=cosigner
+    )
     log.append([entries.genesis(origin=ORIGIN, log_key=signer.verifier.vkey, lease_key=lease_public, at=clock.now)])
     registry = Registry(
         store=store,
@@ -213,7 +218,7 @@ def world(
         origin=ORIGIN,
         log_key=signer.verifier,
         lease_key=lease_public,
-        witness_policy=NO_WITNESSES,
+        witness_policy=witness_policy,
         profile=Profile.DEVELOPMENT if chosen.simulated else Profile.PRODUCTION,
     )
     return World(

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trust root names one log and two different keys, strictly."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from attestation.errors import SealbidError, SettingsError
-from attestation.trust import read_trust
+from attestation.tlog.policy import parse_witness_policy
+from attestation.trust import load_trust, read_trust
+from tests.support.witnessing import policy_of, witness_signer
 from tests.support.worlds import world
 
 
@@ -48,3 +53,36 @@ def test_garbage_is_refused(data: bytes) -> None:
     """Bytes that are no small TOML file are a settings error."""
     with pytest.raises(SettingsError):
         read_trust(data)
+
+
+POLICY = policy_of(one=witness_signer()) + "quorum one\n"
+
+
+def test_a_whole_witness_policy_stands_in_the_file() -> None:
+    """A quorum is written into the trust file and read back as it was."""
+    trust = replace(world().trust, witness_policy=parse_witness_policy(POLICY))
+    assert read_trust(trust.to_toml()) == trust
+
+
+def test_a_witness_policy_stands_beside_the_file(tmp_path: Path) -> None:
+    """A trust file may name a policy file, found where the trust file lies."""
+    trust = world().trust
+    text = trust.to_toml().decode().replace('witness_policy = "none"', 'witness_policy_file = "policy.txt"')
+    (tmp_path / "trust.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError):
+        load_trust(tmp_path / "trust.toml", "trust file")
+    (tmp_path / "policy.txt").write_text(POLICY, encoding="utf-8")
+    loaded = load_trust(tmp_path / "trust.toml", "trust file")
+    assert loaded == replace(trust, witness_policy=parse_witness_policy(POLICY))
+
+
+def test_a_policy_file_is_named_instead_of_a_policy_and_where_there_is_a_folder(tmp_path: Path) -> None:
+    """Both at once is ambiguous, and a file without a folder is nowhere."""
+    (tmp_path / "policy.txt").write_text(POLICY, encoding="utf-8")
+    text = world().trust.to_toml().decode()
+    both = text + 'witness_policy_file = "policy.txt"\n'
+    with pytest.raises(SettingsError):
+        read_trust(both.encode(), folder=tmp_path)
+    alone = text.replace('witness_policy = "none"', 'witness_policy_file = "policy.txt"')
+    with pytest.raises(SettingsError):
+        read_trust(alone.encode())
