@@ -273,7 +273,7 @@ class Registry:
         verified = judgement.verified
         if verified is not None:
             # Only genuine evidence is archived: what does not verify is anybody's bytes, and its digest is enough.
-            self._archive(registration.bundle.encode())
+            self._archive_bundle(registration.bundle)
         findings = findings_json(judgement.findings)
         self._archive(findings)
         entry = verdict_entry(
@@ -305,7 +305,7 @@ class Registry:
         expires: datetime,
         now: datetime,
     ) -> Verdict:
-        self._archive(registration.bundle.encode())
+        self._archive_bundle(registration.bundle)
         entry = verdict_entry(
             self._judge,
             provider=provider,
@@ -351,6 +351,12 @@ class Registry:
         return Admitted(presented=self._presented(admission))
 
     # ---- log and archive ---------------------------------------------------------------------------------------------
+
+    def _archive_bundle(self, bundle: EvidenceBundle) -> None:
+        # The verdict's entry names the bundle and each of its pieces by digest; all of them are found again.
+        pieces = [evidence.data for evidence in bundle.evidence] + [each.data for each in bundle.collateral]
+        encoded = bundle.encode()
+        self._store.archive(sha256=sha256(encoded), data=encoded, parts=pieces)
 
     def _archive(self, data: bytes) -> None:
         self._store.archive(sha256=sha256(data), data=data)

@@ -3,7 +3,7 @@
 
     reg_challenge(nonce, provider_id, expires, spent)          reg_admission(keyset_id, .., expires, version)
     reg_claim(component, worker_id, provider_id, expires)      reg_revocation(keyset_id, .., until, logged)
-    reg_gateway(gateway_id, ..)   reg_blob(sha256, data)       reg_version(id = 1, value)
+    reg_gateway(gateway_id, ..)   reg_version(id = 1, value)   and the archive (`blobs`)
 
 Every method is one `BEGIN IMMEDIATE` transaction, so the check and the change it decides cannot be parted.
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import delete, func, insert, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Field, Session, SQLModel, col, or_, select
 
 from attestation.errors import Reason
+from attestation.registry import blobs
+from attestation.registry.blobs import RegBlob, RegPart
 from attestation.registry.store import (
     ClaimResult,
     Moved,
@@ -31,7 +32,7 @@ from attestation.registry.store import (
 )
 from attestation.sqlite import open_sqlite, writing
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 CHALLENGE_MEMORY_SECONDS: Final = 3600
 """How long a spent or expired challenge is remembered, so that reuse is named as such."""
 
@@ -108,15 +109,6 @@ class RegGateway(SQLModel, table=True):
     tls_entry: bytes
 
 
-class RegBlob(SQLModel, table=True):
-    """Archived bytes by digest."""
-
-    __tablename__ = "reg_blob"
-
-    sha256: bytes = Field(primary_key=True)
-    data: bytes
-
-
 class RegVersion(SQLModel, table=True):
     """The counter that orders admissions."""
 
@@ -126,7 +118,7 @@ class RegVersion(SQLModel, table=True):
     value: int
 
 
-_TABLES: Final = (RegChallenge, RegAdmission, RegClaim, RegRevocation, RegGateway, RegBlob, RegVersion)
+_TABLES: Final = (RegChallenge, RegAdmission, RegClaim, RegRevocation, RegGateway, RegBlob, RegPart, RegVersion)
 
 
 class SQLiteRegistryStore:
@@ -277,17 +269,15 @@ class SQLiteRegistryStore:
             rows = session.exec(select(RegGateway).order_by(col(RegGateway.gateway_id)))
             return [StoredGateway(**{name: getattr(row, name) for name in StoredGateway.__slots__}) for row in rows]
 
-    def archive(self, *, sha256: bytes, data: bytes) -> None:
+    def archive(self, *, sha256: bytes, data: bytes, parts: Sequence[bytes] = ()) -> None:
         """Keeps bytes under their digest."""
         with self._session() as session:
-            row = upsert(RegBlob).values(sha256=sha256, data=data).on_conflict_do_nothing()
-            session.connection().execute(row)
+            blobs.keep(session, sha256, data, parts)
 
     def archived(self, sha256: bytes) -> bytes | None:
         """The bytes of a digest."""
         with self._session() as session:
-            row = session.get(RegBlob, sha256)
-            return None if row is None else row.data
+            return blobs.find(session, sha256)
 
     def purge(self, *, now: int) -> None:
         """Forgets what is over."""

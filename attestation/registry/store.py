@@ -169,12 +169,15 @@ class RegistryStore(Protocol):
         """Every enrolled gateway, ascending by id."""
         ...
 
-    def archive(self, *, sha256: bytes, data: bytes) -> None:
-        """Keeps bytes under their digest; the same bytes twice are kept once."""
+    def archive(self, *, sha256: bytes, data: bytes, parts: Sequence[bytes] = ()) -> None:
+        """Keeps bytes under their digest, and each of the `parts` that stand in them under its own.
+
+        The same bytes twice are kept once. Raises `RegistryStoreError`, MALFORMED: too long, or not of that digest.
+        """
         ...
 
     def archived(self, sha256: bytes) -> bytes | None:
-        """The bytes of a digest."""
+        """The bytes of a digest, hashed anew. Raises `RegistryStoreError`, TAMPERED, if storage changed them."""
         ...
 
     def purge(self, *, now: int) -> None:

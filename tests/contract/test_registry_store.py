@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of `RegistryStore`, held by every implementation."""
 
+import hashlib
 import subprocess
 import sys
 import threading
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from attestation.errors import Reason
+from attestation.registry.blobs import MAX_BLOB_BYTES
 from attestation.registry.sqlmodel_store import (
     CHALLENGE_MEMORY_SECONDS,
     CLAIM_MEMORY_SECONDS,
@@ -291,12 +294,36 @@ def test_gateways_replace_by_id(store: RegistryStore) -> None:
     assert [(item.gateway_id, item.certificate_der) for item in store.gateways()] == [(A, b"one"), (B, b"two")]
 
 
-def test_the_archive_keeps_bytes_once(store: RegistryStore) -> None:
-    """Bytes are found by digest; putting them again is no error."""
-    store.archive(sha256=A, data=b"evidence")
-    store.archive(sha256=A, data=b"evidence")
-    assert store.archived(A) == b"evidence"
-    assert store.archived(B) is None
+def test_the_archive_keeps_bytes_by_digest(store: RegistryStore) -> None:
+    """What is archived is found by its digest, twice is once, and each part is found by its own."""
+    data, parts = b"a bundle with evidence and collateral", [b"evidence", b"collateral", b"elsewhere"]
+    store.archive(sha256=digest(data), data=data, parts=parts)
+    store.archive(sha256=digest(data), data=data, parts=parts)
+    store.archive(sha256=digest(b"more evidence"), data=b"more evidence", parts=[b"evidence"])
+    assert store.archived(digest(data)) == data
+    assert [store.archived(digest(part)) for part in parts] == [b"evidence", b"collateral", None]
+
+
+@pytest.mark.parametrize(("named", "data"), [(b"other", b"data"), (b"", b"data")])
+def test_the_archive_takes_nothing_under_another_digest(store: RegistryStore, named: bytes, data: bytes) -> None:
+    """Bytes are kept under their own digest or not at all."""
+    with pytest.raises(RegistryStoreError) as caught:
+        store.archive(sha256=digest(named), data=data)
+    assert caught.value.reason == Reason.MALFORMED
+    assert store.archived(digest(named)) is None
+
+
+def test_the_archive_is_bounded(store: RegistryStore) -> None:
+    """What no bundle can be is not kept."""
+    data = bytes(MAX_BLOB_BYTES + 1)
+    with pytest.raises(RegistryStoreError) as caught:
+        store.archive(sha256=digest(data), data=data)
+    assert caught.value.reason == Reason.MALFORMED
+
+
+def digest(data: bytes) -> bytes:
+    """SHA-256."""
+    return hashlib.sha256(data).digest()
 
 
 def test_purging_forgets_only_what_is_over(store: RegistryStore) -> None:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A registry store in memory that can fail before or after applying, held to the same contract as the real one."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from attestation.registry.blobs import check_archived, check_blob
 from attestation.registry.sqlmodel_store import CHALLENGE_MEMORY_SECONDS, CLAIM_MEMORY_SECONDS, SUPERSEDED
 from attestation.registry.store import (
     ClaimResult,
@@ -150,12 +152,14 @@ class MemoryRegistryStore:
         with self._step("gateways"):
             return [self.enrolled[key] for key in sorted(self.enrolled)]
 
-    def archive(self, *, sha256: bytes, data: bytes) -> None:
+    def archive(self, *, sha256: bytes, data: bytes, parts: Sequence[bytes] = ()) -> None:
+        check_blob(sha256, data)
         with self._step("archive"):
-            self.blobs.setdefault(sha256, data)
+            for part in (data, *(part for part in parts if part in data)):
+                self.blobs.setdefault(hashlib.sha256(part).digest(), part)
 
     def archived(self, sha256: bytes) -> bytes | None:
-        return self.blobs.get(sha256)
+        return check_archived(sha256, self.blobs[sha256]) if sha256 in self.blobs else None
 
     def purge(self, *, now: int) -> None:
         with self._step("purge"):

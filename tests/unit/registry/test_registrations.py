@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A registration is judged once, for the authenticated account, and logged before anybody can use it."""
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -254,6 +255,8 @@ def test_accepted_bundles_are_archived_by_content() -> None:
     first = evidence[0]
     assert isinstance(first, dict)
     assert here.store.archived(bytes.fromhex(str(first["sha256"]))) == presented.bundle.encode()
+    for piece in presented.bundle.evidence:
+        assert here.store.archived(hashlib.sha256(piece.data).digest()) == piece.data
     kept = set(here.store.blobs)
     bundle = machine.bundle(here.challenge(), here.clock.now)
     forged = replace(bundle, evidence=(replace(bundle.evidence[0], data=b"forged"),))
