@@ -42,6 +42,8 @@ from attestation.server.build import this_build
 from attestation.server.config import RegistrySettings
 from attestation.server.http_app import serving_logs
 from attestation.server.http_evidence import EvidenceArchive
+from attestation.server.http_page import AuditPage
+from attestation.server.http_site import log_path
 from attestation.server.log_service import LogService
 from attestation.server.registry_service import Changes, RegistryService
 from attestation.server.state import LOG_DATABASE, STORE_DATABASE, read_keys
@@ -163,6 +165,14 @@ async def running(
             _LOG.exception("registry starts without its witnesses")
         if settings.metrics_listen is not None:
             open_files.callback(serve_metrics(settings.metrics_listen, metrics))
+        page = AuditPage(
+            log=log.served,
+            log_key=log.log_key,
+            path=log_path(log.origin),
+            witnesses=witness_policy,
+            simulated=policy.simulated,
+            clock=clock or _now,
+        )
         evidence = EvidenceArchive(accounts=accounts, archived=store.archived, record=registry.record_access)
         async with (
             _renewing(source),
@@ -172,6 +182,7 @@ async def running(
                 logs={log.origin: log_store},
                 evidence=evidence,
                 policy=lambda: _policy_text(witness_policy, log),
+                page=page.answer,
             ) as http_address,
             _listening(settings, registry, log, accounts, telemetry, witness_policy) as address,
         ):

@@ -8,12 +8,17 @@ from attestation.http.server import serving, tls_context
 from attestation.server.config import HTTPSettings
 from attestation.server.http_evidence import EvidenceArchive
 from attestation.server.http_log import PublicLog, TileStore
-from attestation.server.http_site import EVERYWHERE, Site, log_path
+from attestation.server.http_site import EVERYWHERE, Page, Site, log_path
 
 
 @asynccontextmanager
 async def serving_logs(
-    settings: HTTPSettings, *, logs: Mapping[str, TileStore], evidence: EvidenceArchive, policy: Callable[[], str]
+    settings: HTTPSettings,
+    *,
+    logs: Mapping[str, TileStore],
+    evidence: EvidenceArchive,
+    policy: Callable[[], str],
+    page: Page,
 ) -> AsyncIterator[str | None]:
     """Serves the logs, by their origins, for as long as the block lasts; yields the address, None if it is off.
 
@@ -24,7 +29,10 @@ async def serving_logs(
         yield None
         return
     site = Site(
-        logs={log_path(origin): PublicLog(store) for origin, store in logs.items()}, evidence=evidence, policy=policy
+        logs={log_path(origin): PublicLog(store) for origin, store in logs.items()},
+        evidence=evidence,
+        policy=policy,
+        page=page,
     )
     tls = tls_context(
         settings.listen,

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from attestation.http.message import Request, Response, refusal
-from attestation.server.http_paths import ENTRIES, TILE_WIDTH, TileName, read_tile_name
 from attestation.tlog.checkpoint import Checkpoint
+from attestation.tlog.entry_tile import encode_entries
+from attestation.tlog.faults import MalformedLog
 from attestation.tlog.merkle import HASH_BYTES
 from attestation.tlog.note import parse_note
 from attestation.tlog.store import LogState, StoredEntry
+from attestation.tlog.tile import WIDTH, EntryTile, Tile, parse_path
 
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 A_MOMENT: Final = "public, max-age=1"
@@ -53,12 +55,15 @@ class PublicLog:
         """The resource at `path` below the log's address, or None if there is none."""
         if path == "checkpoint":
             return self._checkpoint()
-        name = read_tile_name(path)
-        if name is None or not self._covers(name):
+        try:
+            tile = parse_path(path)
+        except MalformedLog:
             return None
-        if name.level == ENTRIES:
-            return self._bundle(name, zipped=_takes_gzip(request))
-        return self._tile(name)
+        if not tile.in_tree(self._size()):
+            return None
+        if isinstance(tile, EntryTile):
+            return self._bundle(tile, zipped=_takes_gzip(request))
+        return self._tile(tile)
 
     def _checkpoint(self) -> Response | None:
         note = self._store.state().published
@@ -66,27 +71,24 @@ class PublicLog:
             return None
         return Response(status=200, body=note, headers={**TEXT, "cache-control": A_MOMENT})
 
-    def _covers(self, name: TileName) -> bool:
+    def _size(self) -> int:
         note = self._store.state().published
-        if note is None:
-            return False
-        size = Checkpoint.parse(parse_note(note)[0]).size
-        return name.index * TILE_WIDTH + name.width <= size >> (8 * max(name.level, 0))
+        return 0 if note is None else Checkpoint.parse(parse_note(note)[0]).size
 
-    def _tile(self, name: TileName) -> Response | None:
-        data = self._store.tile(name.level, name.index)[: HASH_BYTES * name.width]
-        if len(data) < HASH_BYTES * name.width:
+    def _tile(self, tile: Tile) -> Response | None:
+        data = self._store.tile(tile.level, tile.index)[: HASH_BYTES * tile.width]
+        if len(data) < HASH_BYTES * tile.width:
             return None
         return Response(status=200, body=data, headers={**BYTES, "cache-control": FOR_EVER})
 
-    def _bundle(self, name: TileName, *, zipped: bool) -> Response | None:
-        start = name.index * TILE_WIDTH
-        found = self._store.entries(start, name.width)
+    def _bundle(self, tile: EntryTile, *, zipped: bool) -> Response | None:
+        start = tile.index * WIDTH
+        found = self._store.entries(start, tile.width)
         if not found:
             return None
-        if [entry.index for entry in found] != list(range(start, start + name.width)):
+        if [entry.index for entry in found] != list(range(start, start + tile.width)):
             return refusal(500, f"the log has no whole bundle at entry {start}")
-        body = b"".join(len(entry.data).to_bytes(2, "big") + entry.data for entry in found)
+        body = encode_entries([entry.data for entry in found])
         headers = {**BYTES, "cache-control": FOR_EVER, "vary": "accept-encoding"}
         if not zipped:
             return Response(status=200, body=body, headers=headers)

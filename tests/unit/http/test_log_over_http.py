@@ -77,6 +77,15 @@ def test_tiles_hold_the_tree(size: int) -> None:
     assert entries == [entry.data for entry in store.stored[:256]]
 
 
+@pytest.mark.parametrize(
+    "path", ["", "tile/0/0", "tile/0/x000/000", "tile/0/000.p/256", "tile/0/../../log.key", "tile/64/000"]
+)
+def test_a_tile_has_one_address(path: str) -> None:
+    """A second spelling would be a second thing for caches, and a way around what they refuse."""
+    store, _ = a_log(300)
+    assert asked(store, path) is None
+
+
 def test_nothing_beyond_the_checkpoint_is_shown() -> None:
     """Entries that no checkpoint covers are not in the log yet."""
     store, log = a_log(10)
@@ -136,7 +145,9 @@ def a_site(access: Access, *roles: Role) -> tuple[Site, str]:
     accounts = APIKeys({bytes.fromhex(_sha256(b"sbk_reader")): Credential(name="reader", roles=frozenset(roles))})
     archived = {bytes.fromhex(digest): SECRET, b"\x07" * 32: b"bytes of another digest"}
     archive = EvidenceArchive(accounts=accounts, archived=archived.get, record=access)
-    return Site(logs={"evidence": PublicLog(store)}, evidence=archive, policy=lambda: "quorum none\n"), digest
+    return Site(
+        logs={"evidence": PublicLog(store)}, evidence=archive, policy=lambda: "quorum none\n", page=lambda path, _: None
+    ), digest
 
 
 def _sha256(data: bytes) -> str:
@@ -191,7 +202,16 @@ def test_bytes_that_are_not_their_digests_are_not_there() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/evidence", "/evidence/", "/evidence/../log.key", "/evidence/XYZ", "/tile/0/000", "/log/", "/log.key"],
+    [
+        "/audit/x",
+        "/evidence",
+        "/evidence/",
+        "/evidence/../log.key",
+        "/evidence/XYZ",
+        "/tile/0/000",
+        "/log/",
+        "/log.key",
+    ],
 )
 def test_other_addresses_are_none(path: str) -> None:
     """404, with its code, and nobody keeps it."""
