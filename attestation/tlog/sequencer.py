@@ -132,6 +132,8 @@ class Sequencer:
         self._gather_seconds = gather_seconds
         self._step = step
         self.served = ServedLog(origin=origin, log_key=signer.verifier, store=store)
+        # Publications one after another, so that witnesses see heads in order; taken before `_writing`, never after.
+        self._publishing = threading.Lock()
         self._writing = threading.Lock()
         self._queue: deque[_Waiting] = deque()
         self._arrival = threading.Condition()
@@ -268,7 +270,7 @@ class Sequencer:
         Raises:
             LogError: LOG_ROLLBACK, LOG_FORK or STORE_UNAVAILABLE; then nothing new was published.
         """
-        with self._writing:
+        with self._publishing:
             return self._publish(now)[0]
 
     def freeze(self, now: datetime, keep_until: datetime) -> bytes:
@@ -277,19 +279,41 @@ class Sequencer:
         A frozen log stays readable. Freezing again can only move `keep_until` to later. Raises as `publish`, and
         LOG_ROLLBACK while entries are pending.
         """
-        with self._writing:
-            note, head = self._publish(now)
-            self._store.freeze(size=head.size, at=now, keep_until=keep_until)
-            return note
+        with self._publishing:
+            while True:
+                note, head = self._publish(now)
+                with self._writing:
+                    # Whatever was appended while the witnesses were asked belongs under the final checkpoint too.
+                    if self.size() == head.size:
+                        self._store.acquire()
+                        self._store.freeze(size=head.size, at=now, keep_until=keep_until)
+                        return note
 
     def _publish(self, now: datetime) -> tuple[bytes, Checkpoint]:
-        state = self._store.state()
+        tree = self.served.tree()
+        with self._writing:
+            note, head = self._keep_head(tree)
+        # 4. Ask the witnesses, who would refuse a head that does not continue the one they know. Appends go on
+        # meanwhile: a slow witness delays what is shown and not what is logged.
+        cosigned = self._cosigner.cosign(note, head, lambda size: merkle.consistency_proof(size, head.size, tree))
+        self._step(Step.COSIGNED)
+        # 5. Show it. A crash before this leaves readers with the previous checkpoint, repaired by the next call.
+        with self._writing:
+            state = self._store.state()
+            if state.published != cosigned and state.frozen_at is None:
+                self._store.acquire()
+                self._store.publish(cosigned, size=head.size, at=now)
+        self._step(Step.SHOWN)
+        return cosigned, head
+
+    def _keep_head(self, tree: StoredTree) -> tuple[bytes, Checkpoint]:
+        """The head of all there is, signed and in the head store."""
         # 1. Read the last signed head. Nothing is written yet, so a crash here changes nothing.
-        last_note, last = self._signed_head(state.size)
+        size = self._store.state().size
+        last_note, last = self._signed_head(size)
         # 2. Hash what is new once more from its bytes, prove that the result continues that head, and sign. A crash
         # here loses a signature nobody has seen; the next call makes the same one or one of a longer log.
-        tree = self.served.tree()
-        head = self._next_head(state.size, last, tree)
+        head = self._next_head(size, last, tree)
         self._step(Step.HASHED_AGAIN)
         note = last_note if last_note is not None and head == last else sign_checkpoint(head, self._signer)
         self._step(Step.SIGNED)
@@ -300,15 +324,7 @@ class Sequencer:
             self._heads.swap(last_note, note)
             self._signed_size = head.size
         self._step(Step.HEAD_KEPT)
-        # 4. Ask the witnesses, who would refuse a head that does not continue the one they know.
-        cosigned = self._cosigner.cosign(note, head, lambda size: merkle.consistency_proof(size, head.size, tree))
-        self._step(Step.COSIGNED)
-        # 5. Show it. A crash before this leaves readers with the previous checkpoint, repaired by the next call.
-        if state.published != cosigned and state.frozen_at is None:
-            self._store.acquire()
-            self._store.publish(cosigned, size=head.size, at=now)
-        self._step(Step.SHOWN)
-        return cosigned, head
+        return note, head
 
     def _signed_head(self, size: int) -> tuple[bytes | None, Checkpoint | None]:
         """The last signed note and its head, which is no longer than the store. Raises `LogError`."""

@@ -70,7 +70,8 @@ class SQLLogs:
     @classmethod
     def sqlite(cls, path: Path, *, step: StepHook = no_step) -> "SQLLogs":
         """The logs in the SQLite file at `path`, made if it is not there; lock files stand beside it."""
-        return cls(open_sqlite(path), folder=path, step=step)
+        # What a deleted shard held is overwritten, not only forgotten.
+        return cls(open_sqlite(path, pragmas=("secure_delete=ON",)), folder=path, step=step)
 
     @classmethod
     def postgres(cls, url: str, *, step: StepHook = no_step) -> "SQLLogs":

@@ -214,6 +214,37 @@ class TestWitnesses:
         witnesses.answer = True
         assert head_of(log.publish(NOW)).size == 2
 
+    def test_a_slow_witness_delays_no_append(self) -> None:
+        """While witnesses are asked, entries are logged; what came meanwhile is under the next checkpoint."""
+        store, heads, witnesses = MemoryLogStore(), MemoryHeadStore(), Witnesses()
+        log = _with(store, heads, witnesses)
+        log.append([genesis()])
+        cosign = witnesses.cosign
+
+        def meanwhile(note: bytes, head: Checkpoint, prove: Callable[[int], Sequence[bytes]]) -> bytes:
+            with ThreadPoolExecutor(1) as another:
+                another.submit(log.append, [change(log.size())]).result()
+            return cosign(note, head, prove)
+
+        witnesses.cosign = meanwhile  # type: ignore[method-assign]
+        assert [head_of(log.publish(NOW)).size, head_of(log.publish(NOW)).size] == [1, 2]
+        assert (head_of(log.checkpoint()).size, log.size()) == (2, 3)
+
+    def test_what_comes_while_a_log_ends_is_under_its_end(self) -> None:
+        """An entry logged while witnesses are asked for the final checkpoint gets a final checkpoint that covers it."""
+        store, heads, witnesses = MemoryLogStore(), MemoryHeadStore(), Witnesses()
+        log = _with(store, heads, witnesses)
+        log.append([genesis()])
+        cosign, late = witnesses.cosign, [change(1), change(2)]
+
+        def meanwhile(note: bytes, head: Checkpoint, prove: Callable[[int], Sequence[bytes]]) -> bytes:
+            if late:
+                log.append([late.pop()])
+            return cosign(note, head, prove)
+
+        witnesses.cosign = meanwhile  # type: ignore[method-assign]
+        assert head_of(log.sequencer.freeze(NOW, LATER)).size == store.state().size == 3
+
 
 class TestSteps:
     def test_they_come_in_order(self) -> None:
