@@ -38,7 +38,7 @@ REPORTS = 31
 """Beside one CPU's evidence."""
 
 WORST_EXPONENT = (1 << 64) - 1
-ENTRIES, EVENTS = 75_000, 12_000
+ENTRIES, EVENTS = 75_000, 11_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
