@@ -148,8 +148,9 @@ class Witnesses:
     def _round(self, note: bytes, head: Checkpoint, prove: Prove) -> tuple[set[str], list[SignatureLine]]:
         # A policy that asks for nobody is met from the start: then there is only the grace.
         end = time.monotonic() + (self._grace_seconds if self._policy.met(()) else self._seconds)
+        proving = _one_at_a_time(prove)
         waiting: dict[Future[_Asked], _Peer] = {
-            self._pool.submit(peer.ask, note, head, prove): peer for peer in self._peers
+            self._pool.submit(peer.ask, note, head, proving): peer for peer in self._peers
         }
         names: set[str] = set()
         lines: list[SignatureLine] = []
@@ -175,6 +176,16 @@ class Witnesses:
         facts = {"witness": peer.names, "answer": asked.answer.value, "size": head.size, "detail": asked.detail}
         level = logging.ERROR if asked.answer in _ALARMING else logging.WARNING
         _LOG.log(level, "witness did not cosign", extra=facts)
+
+
+def _one_at_a_time(prove: Prove) -> Prove:
+    lock = threading.Lock()
+
+    def proving(size: int) -> Sequence[bytes]:
+        with lock:
+            return prove(size)
+
+    return proving
 
 
 class _Peer:

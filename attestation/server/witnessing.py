@@ -102,9 +102,9 @@ def _authority(name: str, url: str) -> tuple[str, str]:
     """Scheme and `host:port`; plain HTTP is taken as the policy says it, for a cosignature proves itself."""
     try:
         parts = urlsplit(url)
-        port = parts.port or _PORTS[parts.scheme]
-    except (ValueError, KeyError):
-        raise SettingsError(f"witness {shown(name)} address is not an http or https url") from None
-    if not parts.hostname or parts.query or parts.fragment:
-        raise SettingsError(f"witness {shown(name)} address is not a host and a path")
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        raise SettingsError(f"witness {shown(name)} address is no url, want http or https") from None
+    if parts.scheme not in _PORTS or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError(f"witness {shown(name)} address is not a host and a path at http or https")
     return parts.scheme, f"{parts.hostname}:{port}"
