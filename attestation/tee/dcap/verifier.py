@@ -65,6 +65,8 @@ def tdx_claims(genuine: GenuineQuote, report: TDReport, logs: ReplayedLogs, now:
         "mrservicetd": report.mrservicetd,
         **{f"rtmr{index}": value for index, value in enumerate(report.rtmrs)},
     }
+    if not report.later:  # format 1.0 does not say whether a service TD is bound: not stated is not none
+        del registers["mrservicetd"]
     facts: dict[str, Scalar] = {
         "sept_ve_disable": report.sept_ve_disable,
         "migratable": report.migratable,

@@ -140,6 +140,17 @@ def test_a_service_td_is_a_register_for_the_policy() -> None:
     assert {one.register: one.digest for one in claims.measurements}["mrservicetd"] == b"\7" * 48
 
 
+@pytest.mark.parametrize(("wish", "stated"), [({"version": 4}, False), ({"version": 5}, True)], ids=["1.0", "1.5"])
+def test_a_report_without_the_field_does_not_say_that_there_is_no_service_td(
+    wish: dict[str, Any], stated: bool
+) -> None:
+    """Format 1.0 knows no service TDs: a policy that wants none of them is not met by silence."""
+    claims = verify_world(mint(TEEKind.TDX, **wish))
+    assert {one.register: one.digest for one in claims.measurements}.get("mrservicetd") == (
+        bytes(48) if stated else None
+    )
+
+
 def test_an_enclave_states_version_product_and_configuration() -> None:
     """Numbers of the signer and the configuration id the host chose are there for the policy."""
     claims = verify_world(mint(TEEKind.SGX, isv_svn=9, config_id=b"\1" * 64))
