@@ -56,7 +56,7 @@ from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.policy import NO_WITNESSES
 from attestation.tlog.quorum import WitnessPolicy
 from attestation.tlog.sqlmodel_store import SQLLogs
-from attestation.trust import MAX_TRUST_BYTES, read_trust
+from attestation.trust import load_trust
 from attestation.verifiers import verifiers_for
 from attestation.wire.client import MAX_MESSAGE_BYTES
 
@@ -316,7 +316,7 @@ def _check_profile(settings: RegistrySettings, policy: AppraisalPolicy) -> None:
     """A log begun under one profile never goes on under another: its trust file would make nobody believe it."""
     if not settings.trust_file.exists():
         return
-    began = read_trust(read_file(settings.trust_file, "trust_file in state_dir", MAX_TRUST_BYTES)).profile
+    began = load_trust(settings.trust_file, "trust_file in state_dir").profile
     if began is not policy.profile:
         raise SettingsError(f"policy_file profile is {policy.profile.value}, want {began.value} as this log began")
 

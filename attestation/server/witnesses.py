@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asks witnesses to cosign the registry's checkpoints (C2SP tlog-witness), all at once and within one time limit.
 
-What a witness does, how it is named in logs and metrics, and what follows (docs/spec.md, 10.7):
+What a witness does, how it is named in logs and metrics, and what follows (docs/spec.md, 10.8):
 
     cosigned   its signature over this head verifies and is of now     counted
     slow       nothing within the limit, or still busy with the last    not counted; asked again with the next head

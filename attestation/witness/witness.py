@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The witness's one act: cosign a head that continues the last one it cosigned, and keep it first.
 
-The order, and what a crash after each step leaves (docs/spec.md, 10.7):
+The order, and what a crash after each step leaves (docs/spec.md, 10.8):
 
     1 judge the head against the note in the store     nothing
     2 make the cosignatures, put the note in the store a head nobody has a cosignature of; the log is told its size
