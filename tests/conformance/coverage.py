@@ -38,7 +38,10 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "simulated": ("attestation/simulated",),
     "bundle": ("attestation/verify.py",),
     "policy": ("attestation/appraisal",),
-    "registry": ("attestation/registry",),
+    "registry": tuple(
+        f"attestation/registry/{name}.py"
+        for name in ("registry", "judging", "activation", "enrolment", "gateways", "rates")
+    ),
 }
 FOLDERS = {
     "nvidia-rim": "nvidia-gpu",
