@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from sealbid.commands.audit_evidence import evidence
+from sealbid.commands.audit_log import export, fsck, verify
 from sealbid.commands.audit_policy import policy
 from sealbid.commands.output import json_option, print_json
 from sealbid.commands.ownership import check_ownership
@@ -56,3 +57,5 @@ def receipt(file: Path, trust: Path, as_json: bool) -> None:
 
 audit.add_command(evidence)
 audit.add_command(policy)
+for command in (export, verify, fsck):
+    audit.add_command(command)

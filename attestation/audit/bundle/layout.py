@@ -13,6 +13,7 @@ Files stand in ascending order of their names, SHA256SUMS last. Refused: every o
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +26,7 @@ from attestation.tlog.checkpoint import Checkpoint, parse_size
 from attestation.tlog.entry import MAX_ENTRY_BYTES
 from attestation.tlog.note import MAX_NOTE_BYTES
 from attestation.tlog.policy import MAX_POLICY_BYTES
-from attestation.tlog.tile import TILE_BYTES, WIDTH, AnyTile, EntryTile, parse_path
+from attestation.tlog.tile import TILE_BYTES, WIDTH, AnyTile, EntryTile, new_entry_tiles, new_tiles, parse_path
 
 FORMAT: Final = "sealbid/audit-bundle/1"
 MANIFEST: Final = "manifest.json"
@@ -106,6 +107,12 @@ def tile_of(name: str) -> AnyTile:
         return parse_path(name.removeprefix(LOG))
     except MalformedEvidence as error:
         raise MalformedBundle(BundleFault.NAME_UNKNOWN, name, error.message) from None
+
+
+def tiles_of(size: int) -> Iterator[AnyTile]:
+    """All tiles of a log of `size`: of hashes, then of entries."""
+    yield from new_tiles(0, size)
+    yield from new_entry_tiles(0, size)
 
 
 def noted_size(name: str) -> int:
