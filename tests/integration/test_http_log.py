@@ -63,7 +63,12 @@ async def test_a_foreign_reader_accepts_the_log_over_http(site: Site) -> None:
         def read_all() -> tuple[int, bytes, bytes, list[bytes]]:
             tiles = reader.TilesReader(OverHTTP(address))
             head = tiles.get_checkpoint()
-            return head.size, head.root_hash, tiles.calculate_root_hash(), [tiles.get_entry(n) for n in range(head.size)]
+            return (
+                head.size,
+                head.root_hash,
+                tiles.calculate_root_hash(),
+                [tiles.get_entry(n) for n in range(head.size)],
+            )
 
         size, signed, root, entries = await asyncio.to_thread(read_all)
         assert signed == root
