@@ -51,7 +51,9 @@ class TrustRoot:
             raise SettingsError(f"trust witness_policy lists {len(listed)} logs, want log_key among them")
 
     def to_toml(self) -> bytes:
-        """The file `read_trust` reads back."""
+        """The file `read_trust` reads back. Raises `SettingsError` for a policy that is no UTF-8: no TOML holds it."""
+        if any("\ud800" <= char <= "\udfff" for char in self.witness_policy.text):
+            raise SettingsError("trust witness_policy is not utf-8, want it in a file of its own")
         lines = {
             "origin": self.origin,
             "log_key": self.log_key.vkey,

@@ -9,6 +9,7 @@ import pytest
 from attestation.errors import SealbidError, SettingsError
 from attestation.tlog.policy import parse_witness_policy
 from attestation.trust import load_trust, read_trust
+from tests.support.log import log_signer
 from tests.support.witnessing import policy_of, witness_signer
 from tests.support.worlds import world
 
@@ -86,3 +87,21 @@ def test_a_policy_file_is_named_instead_of_a_policy_and_where_there_is_a_folder(
     alone = text.replace('witness_policy = "none"', 'witness_policy_file = "policy.txt"')
     with pytest.raises(SettingsError):
         read_trust(alone.encode())
+
+
+def test_a_policy_that_lists_logs_lists_this_one() -> None:
+    """Logs in the policy must include the file's own with its own key, else the two contradict each other."""
+    trust = world().trust
+    other = log_signer(trust.origin, seed=9).verifier
+    mine = parse_witness_policy(f"log {other.vkey}\nlog {trust.log_key.vkey}\n{POLICY}")
+    assert read_trust(replace(trust, witness_policy=mine).to_toml()).witness_policy == mine
+    with pytest.raises(SettingsError):
+        replace(trust, witness_policy=parse_witness_policy(f"log {other.vkey}\n{POLICY}"))
+
+
+def test_names_that_are_no_text() -> None:
+    """A policy whose names are not UTF-8 is a policy, and is not written into a TOML file."""
+    policy = parse_witness_policy(POLICY.encode().replace(b" one", b" \xff"))
+    assert policy.witnesses[0].name == "\udcff"
+    with pytest.raises(SettingsError):
+        replace(world().trust, witness_policy=policy).to_toml()
