@@ -2,7 +2,8 @@
 """One event of a log, and replay: extend each register by its events, as the hardware did.
 
     register = H(register || digest), from zero; events of type EV_NO_ACTION are not extended
-    PCR 0 starts at the locality that an event "StartupLocality" names (TCG PC Client Firmware Profile, 10.4.5.3)
+    PCR 0 starts at the locality, 0, 3 or 4, that an event "StartupLocality" names before any other of that register
+    (TCG PC Client Firmware Profile, 10.4.5.3)
 
 A log proves nothing by itself: a register that hardware signed and that the replay gives proves its digests, in order.
 What an event's data says is proven only where its digest is known to be the hash of it.
@@ -16,7 +17,7 @@ from typing import Final
 MAX_EVENTS: Final = 16_384
 EV_NO_ACTION: Final = 3
 DIGEST_BYTES: Final[Mapping[str, int]] = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64, "sm3_256": 32}
-_STARTUP: Final = b"StartupLocality\0"
+_STARTUPS: Final = frozenset(b"StartupLocality\0" + bytes([locality]) for locality in (0, 3, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ def replay(events: Iterable[Event], algorithm: str, registers: Collection[int]) 
         if event.register not in values:
             continue
         if event.kind == EV_NO_ACTION:
-            if event.register == 0 and event.data.startswith(_STARTUP) and len(event.data) == len(_STARTUP) + 1:
+            # Where the register starts is said before anything is measured into it, and never again.
+            if event.register == 0 and event.data in _STARTUPS and not any(values[0]):
                 values[0] = values[0][:-1] + event.data[-1:]
         elif algorithm in event.digests:
             extended = values[event.register] + event.digests[algorithm]

@@ -79,6 +79,14 @@ def test_pcr_0_starts_at_the_locality_the_log_names(data: bytes, start: int) -> 
     assert replay(read_tcg2(log), "sha256", (0, 1)) == {0: extended("sha256", b"one", start=begins), 1: bytes(32)}
 
 
+def test_no_locality_is_named_late_or_freely() -> None:
+    """A log that could set a byte of PCR 0 at its end, or to any value, would choose part of what it replays to."""
+    one, locality = event(0, 8, b"one", SHA256), event(0, EV_NO_ACTION, b"StartupLocality\0\3", SHA256)
+    other = event(0, EV_NO_ACTION, b"StartupLocality\0\7", SHA256)
+    for log in (one + locality, other + one):
+        assert replay(read_tcg2(first(SHA256) + log), "sha256", (0,)) == {0: extended("sha256", b"one")}
+
+
 def test_a_guests_firmware_log_gives_all_its_registers_or_nothing() -> None:
     """Register 1..4 of such a log is RTMR0..3; something measured after boot that the log leaves out is a mismatch."""
     log = first(SHA384) + event(1, 8, b"firmware", SHA384) + event(3, 8, b"kernel", SHA384)
