@@ -3,10 +3,10 @@
 
 import sys
 
-from benchmarks import auction, gateway, journal
+from benchmarks import auction, gateway, journal, tlog
 from benchmarks.attestation import table
 
-for title, benchmark in (("Auction", auction), ("Journal", journal), ("Gateway", gateway)):
+for title, benchmark in (("Auction", auction), ("Journal", journal), ("Log", tlog), ("Gateway", gateway)):
     sys.stdout.write(f"\n{title}\n")
     benchmark.main()
 sys.stdout.write("\nAttestation\n")

@@ -26,8 +26,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from attestation.tlog import merkle, tiled
 from attestation.tlog.entry import Entry, admin_change
 from attestation.tlog.evidence_log import EvidenceFormat, new_entry
+from attestation.tlog.groups import GROUP
 from attestation.tlog.head_file import FileHeadStore
-from attestation.tlog.sequencer import GROUP, Sequencer
+from attestation.tlog.sequencer import Sequencer
 from attestation.tlog.sqlmodel_store import SQLLogs
 from attestation.tlog.store import LogStore, NewEntry, StoredTile
 from attestation.tlog.tiled import TILE_BYTES, StoredTree

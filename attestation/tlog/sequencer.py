@@ -30,24 +30,20 @@ Appends that wait for one another are committed together, up to 256 entries in a
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol
 
 from attestation.errors import AttestationError, Reason, SealbidError
 from attestation.tlog import merkle, tiled
 from attestation.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from attestation.tlog.groups import GROUP, Groups, Waiting, fail
 from attestation.tlog.note import NoteSigner, NoteVerifier
 from attestation.tlog.policy import NO_WITNESSES
 from attestation.tlog.served import PAGE, ServedLog
 from attestation.tlog.store import HeadStore, LogError, LogStore, NewEntry, Step, StepHook, StoredEntry, no_step
 from attestation.tlog.tiled import StoredTree
-
-GROUP: Final = 256
-"""Appends are gathered into transactions of about this many entries; a longer one is not split."""
 
 
 class LeafFormat(Protocol):
@@ -90,12 +86,6 @@ class Drained:
     refused: int
 
 
-@dataclass(slots=True)
-class _Waiting:
-    entries: Sequence[NewEntry]
-    indices: Future[range] = field(default_factory=Future)
-
-
 class Sequencer:
     """The log named `origin`, signed by `signer`, in `store`, with its last signed head in `heads`.
 
@@ -129,14 +119,12 @@ class Sequencer:
         self._format = format
         self._inception = inception
         self._cosigner = cosigner or NoCosigner()
-        self._gather_seconds = gather_seconds
         self._step = step
         self.served = ServedLog(origin=origin, log_key=signer.verifier, store=store)
         # Publications one after another, so that witnesses see heads in order; taken before `_writing`, never after.
         self._publishing = threading.Lock()
         self._writing = threading.Lock()
-        self._queue: deque[_Waiting] = deque()
-        self._arrival = threading.Condition()
+        self._groups = Groups(gather_seconds)
         # Taken by whoever appends or publishes, and so is `_signed_size`, the size below which nothing may ever fall.
         self._signed_size = 0
         state = store.state()
@@ -175,14 +163,10 @@ class Sequencer:
             MalformedEvidence: the log's format refuses one of them at its place.
             LogError: LOG_ROLLBACK, LOG_FORK, LOG_FROZEN or STORE_UNAVAILABLE.
         """
-        waiting = _Waiting(entries)
-        with self._arrival:
-            self._queue.append(waiting)
-            self._arrival.notify_all()
+        waiting = self._groups.join(entries)
         # Whoever gets the lock commits for all who wait by then; the others find their answer when they get it.
         with self._writing:
             while not waiting.indices.done():
-                self._gather()
                 self._commit_group()
         return waiting.indices.result()
 
@@ -213,20 +197,13 @@ class Sequencer:
                 logged, refused = logged + len(good), refused + len(bad)
         return Drained(logged=logged, refused=refused)
 
-    def _gather(self) -> None:
-        if self._gather_seconds:
-            with self._arrival:
-                self._arrival.wait_for(
-                    lambda: sum(len(each.entries) for each in self._queue) >= GROUP, self._gather_seconds
-                )
-
     def _commit_group(self) -> None:
-        group = self._take_group()
+        group = self._groups.take()
         try:
             self._store.acquire()
             size = self._sound_size()
             entries: list[NewEntry] = []
-            fit: list[tuple[_Waiting, range]] = []
+            fit: list[tuple[Waiting, range]] = []
             for waiting in group:
                 start = size + len(entries)
                 try:
@@ -241,19 +218,10 @@ class Sequencer:
             for waiting, indices in fit:
                 waiting.indices.set_result(indices)
         except SealbidError as error:
-            _fail(group, error)
+            fail(group, error)
         finally:
             # Nobody may wait for ever, whatever went wrong with the group.
-            _fail(group, LogError(Reason.STORE_UNAVAILABLE, "log append failed, its outcome is not known"))
-
-    def _take_group(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        count = 0
-        with self._arrival:
-            while self._queue and (not group or count + len(self._queue[0].entries) <= GROUP):
-                group.append(self._queue.popleft())
-                count += len(group[-1].entries)
-        return group
+            fail(group, LogError(Reason.STORE_UNAVAILABLE, "log append failed, its outcome is not known"))
 
     def _append(self, size: int, entries: Sequence[NewEntry], pending: Sequence[int] = ()) -> None:
         leaves = [merkle.leaf_hash(entry.data) for entry in entries]
@@ -391,12 +359,6 @@ class Sequencer:
             return open_checkpoint(note, origin=self._origin, log_key=self.log_key, policy=NO_WITNESSES)
         except AttestationError as error:
             raise _fork(f"stored head is not this log's: {error.message}") from error
-
-
-def _fail(group: Sequence[_Waiting], error: SealbidError) -> None:
-    for waiting in group:
-        if not waiting.indices.done():
-            waiting.indices.set_exception(error)
 
 
 def _rollback(message: str) -> LogError:

@@ -12,7 +12,8 @@ from attestation.errors import MalformedEvidence, Reason
 from attestation.tlog import merkle
 from attestation.tlog.checkpoint import Checkpoint
 from attestation.tlog.evidence_log import EvidenceLog, new_entry
-from attestation.tlog.sequencer import GROUP, Drained
+from attestation.tlog.groups import GROUP
+from attestation.tlog.sequencer import Drained
 from attestation.tlog.store import LogError, NewEntry, Step, StoredTile
 from tests.support.log import (
     NOW,
@@ -72,7 +73,7 @@ def waiting_appends(log: EvidenceLog, store: SlowStore, batches: Sequence[Sequen
         first = pool.submit(log.append, [change(0)])
         store.reached.wait()
         rest = [pool.submit(append, batch) for batch in batches]
-        while len(log.sequencer._queue) < len(batches):
+        while len(log.sequencer._groups) < len(batches):
             pass
         store.go.set()
         first.result()
