@@ -127,6 +127,7 @@ async def running(
         witnesses = open_witnesses(
             settings,
             witness_policy,
+            log_key=secrets.log_signer.verifier,
             metrics=metrics,
             profile=telemetry.profile,
             clock=clock or _now,

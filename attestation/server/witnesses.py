@@ -14,7 +14,11 @@ What a witness does, how it is named in logs and metrics, and what follows (docs
     untimely   its signature is of another time than now                not counted; it may be replayed
 
 One that remembers less than we know (409 with a smaller size) is sent the proof from there; if it has cosigned more
-before, it was restored from a backup, which is logged. Nothing a witness says ever changes what the log signs.
+before, it was restored from a backup, which is logged.
+
+A witness's word alone never stops the log. But one that is ahead or forked is asked for its last note, and if that is
+signed by our own key, and is longer than our log or no prefix of it, then we are the side that was rolled back or
+forked: LOG_ROLLBACK or LOG_FORK, whatever the policy, until a person has looked.
 """
 
 import logging
@@ -32,15 +36,19 @@ from attestation.errors import AttestationError, MalformedEvidence, Reason
 from attestation.server.witness_telemetry import WitnessTelemetry
 from attestation.tlog.add_checkpoint import (
     MAX_ANSWER_BYTES,
+    MAX_REQUEST_BYTES,
     PATH,
     SIZE_TYPE,
     AddCheckpoint,
+    monitoring_path,
     read_conflict,
     read_cosignatures,
 )
-from attestation.tlog.checkpoint import Checkpoint
+from attestation.tlog.checkpoint import Checkpoint, open_checkpoint
 from attestation.tlog.cosignature import cosigned_at
-from attestation.tlog.note import SignatureLine
+from attestation.tlog.merkle import verify_consistency
+from attestation.tlog.note import NoteKey, SignatureLine
+from attestation.tlog.policy import NO_WITNESSES
 from attestation.tlog.quorum import Witness, WitnessPolicy, shown
 from attestation.tlog.store import LogError
 
@@ -84,6 +92,8 @@ class _Asked:
     names: tuple[str, ...] = ()
     lines: tuple[SignatureLine, ...] = ()
     detail: str = ""
+    proven: LogError | None = None
+    """What the witness showed under our own key, if anything."""
 
 
 class QuorumMissing(LogError):
@@ -102,6 +112,7 @@ class Witnesses:
         self,
         *,
         policy: WitnessPolicy,
+        log_key: NoteKey,
         transport: Transport,
         seconds: float,
         grace_seconds: float,
@@ -118,12 +129,16 @@ class Witnesses:
         for witness in policy.witnesses:
             if witness.url:
                 by_url.setdefault(witness.url.rstrip("/"), []).append(witness)
-        self._peers = [_Peer(url, found, transport, seconds, clock) for url, found in by_url.items()]
+        self._peers = [_Peer(url, found, log_key, transport, seconds, clock) for url, found in by_url.items()]
         self._pool = ThreadPoolExecutor(max(1, 2 * len(self._peers)), thread_name_prefix="witness")
+        self._proving = threading.Lock()
+        self._closed = False
         telemetry.starts(policy)
 
     def close(self) -> None:
-        """Waits for nobody."""
+        """Waits for no witness; afterwards nothing is read from the log any more."""
+        with self._proving:
+            self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def cosign(self, note: bytes, head: Checkpoint, prove: Prove) -> bytes:
@@ -131,6 +146,7 @@ class Witnesses:
 
         Raises:
             QuorumMissing: STORE_UNAVAILABLE; the policy is not met, unless `fail_open`.
+            LogError: LOG_ROLLBACK or LOG_FORK; a witness shows that this log signed another history.
         """
         names, lines = self._round(note, head, prove)
         cosigned = note + "".join(line.text for line in lines).encode()
@@ -148,7 +164,14 @@ class Witnesses:
     def _round(self, note: bytes, head: Checkpoint, prove: Prove) -> tuple[set[str], list[SignatureLine]]:
         # A policy that asks for nobody is met from the start: then there is only the grace.
         end = time.monotonic() + (self._grace_seconds if self._policy.met(()) else self._seconds)
-        proving = _one_at_a_time(prove)
+
+        def proving(size: int) -> Sequence[bytes]:
+            # One at a time, as the log's tree is read, and not for a straggler when the log is closed already.
+            with self._proving:
+                if self._closed:
+                    raise LogError(Reason.STORE_UNAVAILABLE, "log is closed, want no more proofs of it")
+                return prove(size)
+
         waiting: dict[Future[_Asked], _Peer] = {
             self._pool.submit(peer.ask, note, head, proving): peer for peer in self._peers
         }
@@ -159,6 +182,8 @@ class Witnesses:
             for future in done:
                 asked, peer = future.result(), waiting.pop(future)
                 self._note(peer, asked, head)
+                if asked.proven is not None:
+                    raise asked.proven
                 names.update(asked.names)
                 lines += asked.lines
             if done and self._policy.met(names):
@@ -178,16 +203,6 @@ class Witnesses:
         _LOG.log(level, "witness did not cosign", extra=facts)
 
 
-def _one_at_a_time(prove: Prove) -> Prove:
-    lock = threading.Lock()
-
-    def proving(size: int) -> Sequence[bytes]:
-        with lock:
-            return prove(size)
-
-    return proving
-
-
 class _Peer:
     """One witness's address, its keys, and what we know of its memory."""
 
@@ -195,12 +210,14 @@ class _Peer:
         self,
         url: str,
         witnesses: Sequence[Witness],
+        log_key: NoteKey,
         transport: Transport,
         seconds: float,
         clock: Callable[[], datetime],
     ) -> None:
         self.names = [shown(witness.name) for witness in witnesses]
-        self._url = url + PATH
+        self._url = url
+        self._log_key = log_key
         self._witnesses = tuple(witnesses)
         self._transport = transport
         self._seconds = seconds
@@ -229,24 +246,49 @@ class _Peer:
             self._places.release()
 
     def _ask(self, note: bytes, head: Checkpoint, prove: Prove) -> _Asked:
-        old = min(self._size, head.size)
+        if head.size < self._size:
+            return _Asked(answer=Answer.SLOW, detail="it has cosigned a longer log meanwhile")
+        old = self._size
         for _ in range(MAX_ATTEMPTS):
             proof = tuple(prove(old)) if 0 < old < head.size else ()
             body = AddCheckpoint(old=old, proof=proof, note=note).encode()
-            response = self._transport.post(self._url, body, media_type="text/plain", limit=MAX_ANSWER_BYTES)
+            response = self._transport.post(self._url + PATH, body, media_type="text/plain", limit=MAX_ANSWER_BYTES)
             if response.status == 200:
                 return self._cosigned(response, head)
             if response.status != 409 or response.media_type != SIZE_TYPE:
                 answer = _BY_STATUS.get(response.status, Answer.DOWN)
-                return _Asked(answer=answer, detail=f"status is {response.status}, want 200")
+                proven = self._shown(head, prove) if answer is Answer.FORKED else None
+                return _Asked(answer=answer, detail=f"status is {response.status}, want 200", proven=proven)
             known = read_conflict(response.body)
             if known > head.size:
-                return _Asked(answer=Answer.AHEAD, detail=f"its size is {known}, want at most {head.size}")
+                detail = f"its size is {known}, want at most {head.size}"
+                return _Asked(answer=Answer.AHEAD, detail=detail, proven=self._shown(head, prove))
             if known < self._size:
                 facts = {"witness": self.names, "size": known, "cosigned": self._size}
                 _LOG.error("witness has forgotten what it cosigned", extra=facts)
             self._size = old = known
         return _Asked(answer=Answer.LYING, detail=f"it named another size {MAX_ATTEMPTS} times")
+
+    def _shown(self, head: Checkpoint, prove: Prove) -> LogError | None:
+        """What is wrong with our log, if the last note that the witness shows is our own and says so."""
+        try:
+            response = self._transport.get(self._url + monitoring_path(head.origin), limit=MAX_REQUEST_BYTES)
+            if response.status != 200:
+                return None
+            rival = open_checkpoint(response.body, origin=head.origin, log_key=self._log_key, policy=NO_WITNESSES)
+        except (TransportError, AttestationError):
+            return None
+        where = f"witness {self.names[0]} shows size {rival.size} under our own key"
+        if rival.size == 0:
+            return None
+        if rival.size > head.size:
+            return LogError(Reason.LOG_ROLLBACK, f"log has {head.size} entries, but {where}")
+        try:
+            proof = prove(rival.size) if rival.size < head.size else ()
+            verify_consistency(rival.size, rival.root, head.size, head.root, proof)
+        except AttestationError:
+            return LogError(Reason.LOG_FORK, f"log of {head.size} entries does not continue itself: {where}")
+        return None
 
     def _cosigned(self, response: Response, head: Checkpoint) -> _Asked:
         found = read_cosignatures(response.body, head.text)

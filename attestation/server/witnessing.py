@@ -18,6 +18,7 @@ from attestation.files import read_file
 from attestation.server.config import RegistrySettings, WithoutQuorum
 from attestation.server.witness_telemetry import WitnessTelemetry
 from attestation.server.witnesses import Witnesses
+from attestation.tlog.note import NoteKey
 from attestation.tlog.policy import MAX_POLICY_BYTES, NO_WITNESSES, parse_witness_policy
 from attestation.tlog.quorum import WitnessPolicy, shown
 
@@ -45,6 +46,7 @@ def open_witnesses(
     settings: RegistrySettings,
     policy: WitnessPolicy,
     *,
+    log_key: NoteKey,
     metrics: CollectorRegistry,
     profile: str,
     clock: Callable[[], datetime],
@@ -67,6 +69,7 @@ def open_witnesses(
     )
     witnesses = Witnesses(
         policy=policy,
+        log_key=log_key,
         transport=transport,
         seconds=chosen.seconds,
         grace_seconds=chosen.grace_seconds,

@@ -4,12 +4,14 @@
     request  = "old " size "\\n" *63( base64(hash) "\\n" ) "\\n" checkpoint-note     POST <prefix>/add-checkpoint
     cosigned = 1*signature-line                                                  200
     conflict = size "\\n"                                                         409, of type text/x.tlog.size
+    monitor  = note                                                              GET <prefix>/<origin hash>/checkpoint
 
 `old` is the size of the checkpoint that the log believes the witness cosigned last, 0 for none; the hashes prove that
 this tree is a prefix of the one submitted. Refused: more than 63 hashes, hashes of another length, sizes with leading
 zeros, base64 in another spelling, requests above `MAX_REQUEST_BYTES`. Whether a proof holds is not checked here.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,6 +60,16 @@ class AddCheckpoint:
             proof=tuple(strict_base64.decode_exactly(line, "consistency hash", HASH_BYTES) for line in hashes),
             note=note,
         )
+
+
+def origin_hash(origin: str) -> str:
+    """How paths name a log: the SHA-256 of its origin in lower-case hex."""
+    return hashlib.sha256(origin.encode()).hexdigest()
+
+
+def monitoring_path(origin: str) -> str:
+    """Where a witness shows the last note it cosigned of a log."""
+    return f"/{origin_hash(origin)}/checkpoint"
 
 
 def read_conflict(body: bytes) -> int:

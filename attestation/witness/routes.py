@@ -12,10 +12,9 @@ from datetime import datetime
 from typing import Final
 
 from attestation.http.message import Request, Response, refusal
-from attestation.tlog.add_checkpoint import PATH, SIZE_TYPE
+from attestation.tlog.add_checkpoint import PATH, SIZE_TYPE, monitoring_path
 from attestation.tlog.store import LogError
 from attestation.witness.quota import Buckets
-from attestation.witness.store import origin_hash
 from attestation.witness.telemetry import Telemetry
 from attestation.witness.verdict import Outcome
 from attestation.witness.witness import Answered, Witness
@@ -46,7 +45,7 @@ class Routes:
         self._peers = peers
         self._telemetry = telemetry
         self._clock = clock
-        self._checkpoints = {f"/{origin_hash(log.origin)}/checkpoint": log.origin for log in witness.logs}
+        self._checkpoints = {monitoring_path(log.origin): log.origin for log in witness.logs}
 
     def answer(self, request: Request) -> Response:
         """The answer to one request."""

@@ -11,20 +11,15 @@ a person has put the newest note it ever signed in place. Keep the guard on anot
 one disk a snapshot brings both back, and nothing here can tell.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Protocol
 
 from attestation.errors import Reason
+from attestation.tlog.add_checkpoint import origin_hash
 from attestation.tlog.checkpoint import Checkpoint
 from attestation.tlog.head_file import FileHeadStore
 from attestation.tlog.note import parse_note
 from attestation.tlog.store import HeadStore, LogError
-
-
-def origin_hash(origin: str) -> str:
-    """How paths name a log: the SHA-256 of its origin in lower-case hex (C2SP tlog-witness, monitoring)."""
-    return hashlib.sha256(origin.encode()).hexdigest()
 
 
 def head_of(note: bytes) -> Checkpoint:

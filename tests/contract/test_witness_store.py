@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from attestation.errors import Reason
+from attestation.tlog.add_checkpoint import origin_hash
 from attestation.tlog.store import LogError
-from attestation.witness.store import FileWitnessStore, WitnessStore, head_of, origin_hash
+from attestation.witness.store import FileWitnessStore, WitnessStore, head_of
 from tests.support.log import ORIGIN, log_signer, refusal
 from tests.support.witnessing import Leaves, MemoryWitnessStore
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from attestation.errors import SettingsError
-from attestation.tlog.add_checkpoint import MAX_REQUEST_BYTES
+from attestation.tlog.add_checkpoint import MAX_REQUEST_BYTES, origin_hash
 from attestation.tlog.cosignature import CosignatureVerifier
 from attestation.tlog.note import open_note, parse_note
 from attestation.witness.app import initialise, show
-from attestation.witness.store import head_of, origin_hash
+from attestation.witness.store import head_of
 from tests.support.http import Got, get
 from tests.support.log import ORIGIN, log_signer
 from tests.support.witnessing import Leaves, Post, make_post

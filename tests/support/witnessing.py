@@ -16,7 +16,7 @@ from attestation.collateral.transport import Response, TransportError
 from attestation.errors import Reason
 from attestation.http.message import Request
 from attestation.tlog import merkle
-from attestation.tlog.add_checkpoint import PATH, AddCheckpoint
+from attestation.tlog.add_checkpoint import PATH, AddCheckpoint, monitoring_path
 from attestation.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestation.tlog.cosignature import CosignatureSigner
 from attestation.tlog.note import NoteSigner
@@ -157,10 +157,14 @@ class Network:
 
     def __init__(self, **answers: Answering) -> None:
         self.answers = answers
+        self.monitors: dict[str, Answering] = {}
         self.asked: list[tuple[str, bytes]] = []
 
     def get(self, url: str, *, limit: int) -> Response:
-        raise AssertionError("a registry submits and does not read")
+        name, _, path = url.removeprefix("https://").partition(".example")
+        if name not in self.monitors:
+            raise TransportError(f"{name} answer is connectionrefusederror, want a whole one in time", passing=True)
+        return self.monitors[name](path.encode())
 
     def post(self, url: str, body: bytes, *, media_type: str, limit: int) -> Response:
         name = url.removeprefix("https://").partition(".")[0]
@@ -182,6 +186,17 @@ def serving(witness: Witness) -> Answering:
     def answer(body: bytes) -> Response:
         got = routes.answer(Request(method="POST", path=PATH, body=body, peer="192.0.2.1"))
         return Response(status=got.status, headers=got.headers, body=got.body)
+
+    return answer
+
+
+def showing(witness: Witness) -> Answering:
+    """What monitors are shown of the test log."""
+
+    def answer(path: bytes) -> Response:
+        assert path.decode() == monitoring_path(ORIGIN)
+        note = witness.last(ORIGIN)
+        return Response(status=404 if note is None else 200, headers={}, body=note or b"")
 
     return answer
 

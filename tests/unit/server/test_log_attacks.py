@@ -87,15 +87,16 @@ class Stage:
             store=store,
             heads=heads,
             inception=True,
-            cosigner=self._asking() if ask and self.witnessed else None,
+            cosigner=self._asking(key) if ask and self.witnessed else None,
         )
         log.append(([genesis(signer=key)] if log.size() == 0 else []) + list(entries))
         log.publish(self.clock.now)
         return log
 
-    def _asking(self) -> Witnesses:
+    def _asking(self, key: NoteSigner) -> Witnesses:
         return Witnesses(
             policy=self.policy,
+            log_key=key.verifier,
             transport=self.network,
             seconds=30,
             grace_seconds=30,

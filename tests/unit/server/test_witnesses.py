@@ -14,6 +14,7 @@ from attestation.server.witnesses import QuorumMissing, Witnesses
 from attestation.tlog.add_checkpoint import AddCheckpoint
 from attestation.tlog.checkpoint import open_checkpoint
 from attestation.tlog.policy import parse_witness_policy
+from attestation.tlog.store import LogError
 from tests.support.log import ORIGIN, log_signer
 from tests.support.witnessing import (
     Answering,
@@ -26,6 +27,7 @@ from tests.support.witnessing import (
     new_witness,
     policy_of,
     serving,
+    showing,
     witness_signer,
 )
 
@@ -53,6 +55,7 @@ class Asking:
         self.policy = parse_witness_policy(policy)
         self._witnesses = Witnesses(
             policy=self.policy,
+            log_key=log_signer().verifier,
             transport=network,
             seconds=30.0,
             grace_seconds=grace_seconds,
@@ -224,6 +227,65 @@ def test_one_that_is_wrong_is_named_and_not_counted(name: str, policy: str) -> N
         assert asking.quorum() == (1 if policy == "any" else 0)
     assert asking.answers("two") == {answer: 1}
     assert asking.answers("one") == {"cosigned": 1}
+
+
+@pytest.mark.parametrize("policy", [BOTH, ANY, NOBODY], ids=["both", "any", "none"])
+@pytest.mark.parametrize(
+    ("log", "size", "reason"),
+    [
+        (LOG, 20, Reason.LOG_ROLLBACK),
+        (Leaves(world="two"), 20, Reason.LOG_ROLLBACK),
+        (Leaves(world="two"), 5, Reason.LOG_FORK),
+        (Leaves(world="two"), 3, Reason.LOG_FORK),
+    ],
+    ids=["longer", "longer and other", "of this size", "shorter"],
+)
+def test_one_that_shows_another_history_under_our_own_key_stops_the_log(
+    policy: str, log: Leaves, size: int, reason: Reason
+) -> None:
+    """A note that only our key can have signed proves that we were rolled back or forked: no policy publishes then."""
+    witness = new_witness(signers=[TWO])
+    cosigned(witness, log, size)
+    network = Network(one=honest(ONE), two=serving(witness))
+    network.monitors["two"] = showing(witness)
+    with pytest.raises(LogError) as stopped:
+        Asking(network, policy, fail_open=True).cosign(5)
+    assert stopped.value.reason is reason
+
+
+def _shown(note: bytes, code: int = 200) -> Answering:
+    return lambda _: Response(status=code, headers={}, body=note)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        _shown(Leaves(signer=log_signer(seed=9)).note(20)),
+        _shown(LOG.note(20).replace(b"\n20\n", b"\n21\n")),
+        _shown(Leaves(signer=log_signer("other.example/log")).note(20)),
+        _shown(LOG.note(3)),
+        _shown(LOG.note(5)),
+        _shown(LOG.note(0)),
+        _shown(b"fork!"),
+        _shown(LOG.note(20), 404),
+    ],
+    ids=["other key", "altered", "other log", "a prefix", "the same", "empty", "garbage", "not there"],
+)
+def test_a_claim_without_our_signature_stops_nothing(shown: Answering) -> None:
+    """A witness that only says that it knows more is named and not counted; the log goes on with the others."""
+    network = Network(one=honest(ONE), two=status(422))
+    network.monitors["two"] = shown
+    asking = Asking(network, ANY)
+    open_checkpoint(asking.cosign(5), origin=ORIGIN, log_key=log_signer().verifier, policy=asking.policy)
+    assert asking.answers("two") == {"forked": 1}
+
+
+def test_a_policy_none_is_the_operator_s_word_in_metrics() -> None:
+    """Nobody is asked, the gauge stays 0, and its label says whose word it is."""
+    asking = Asking(Network(), "none")
+    assert asking.cosign(5) == LOG.note(5)
+    labels = {"witnesses": "operator's word only", "profile": "SIMULATED"}
+    assert asking.metrics.get_sample_value("sealbid_registry_log_quorum", labels) == 0
 
 
 def test_served_without_quorum_is_flagged_and_refused_by_whoever_asks_for_it() -> None:
