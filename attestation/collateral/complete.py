@@ -2,18 +2,30 @@
 """Completes a bundle with the collateral its evidence needs, before it is judged.
 
 The completed bundle is what the registry judges, archives by its digest and hands out, so that everybody who judges
-again, at once or years later, has the same bytes. What a vendor said anew takes the place of what the worker sent of
-the same kind. What cannot be had in time is left out and named: the verdict then says what was missing.
+again, at once or years later, has the same bytes. What a vendor said anew comes first and takes the place of what the
+worker sent of the same kind; what the worker sent follows as far as a bundle's limits go, and of kinds that nobody
+reads nothing. What cannot be had in time is left out and named: the verdict then says what was missing.
+
+A worker fills its bundle as it likes, and must not choose by that what it is judged with. If a vendor's word has no
+room beside the evidence, what it replaces is not there either, and the bundle is undecided whatever else it proves.
 """
 
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Protocol
 
-from attestation.bundle import MAX_COLLATERAL, Collateral, Evidence, EvidenceBundle
+from attestation.bundle import (
+    MAX_BUNDLE_BYTES,
+    MAX_COLLATERAL,
+    MAX_COLLATERAL_BYTES,
+    Collateral,
+    Evidence,
+    EvidenceBundle,
+)
+from attestation.collateral.kinds import KINDS
 from attestation.collateral.needs import needs
 from attestation.collateral.nvidia import STATUS_KIND
 from attestation.collateral.requests import AMDRevocations, CertificateStatus, IntelCollateral, Request
@@ -32,10 +44,15 @@ WORKERS: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """The completed bundle, and what was wanted for it and not to be had."""
+    """The completed bundle, and what was wanted for it and not to be had.
+
+    `missing` explains a judgement that could not decide. `left_out` makes it one: newer statements that are known and
+    not in the bundle, without which whatever comes out is not to be believed.
+    """
 
     bundle: EvidenceBundle
     missing: tuple[CollateralUnavailable, ...]
+    left_out: tuple[CollateralUnavailable, ...] = ()
 
 
 class Completer(Protocol):
@@ -71,39 +88,20 @@ class FetchingCompleter:
 
     def complete(self, bundle: EvidenceBundle, now: datetime) -> Completion:
         """The bundle with what could be had."""
-        collateral, missing = self.find(bundle.evidence, bundle.collateral, now)
-        try:
-            return Completion(bundle=replace(bundle, collateral=collateral), missing=missing)
-        except MalformedEvidence as error:  # the whole would be too large
-            full = CollateralUnavailable(Reason.COLLATERAL_UNAVAILABLE, error.message)
-            return Completion(bundle=bundle, missing=(*missing, full))
-
-    def find(
-        self, evidence: Sequence[Evidence], collateral: Sequence[Collateral], now: datetime
-    ) -> tuple[tuple[Collateral, ...], tuple[CollateralUnavailable, ...]]:
-        """What `evidence` needs, with `collateral` as far as nothing newer takes its place; and what is missing."""
         deadline = time.monotonic() + self._seconds
-        answered: dict[bytes, tuple[Request, tuple[Collateral, ...]]] = {}
-        missing: dict[bytes, CollateralUnavailable] = {}
-        merged = tuple(collateral)
+        asked = _Asked()
+        merged = _Merged(collateral=bundle.collateral)
         for _ in range(ROUNDS):
-            asked = [
-                request
-                for request in needs(evidence, merged)
-                if request.key not in answered and request.key not in missing
-            ]
-            self._ask(asked, now, deadline, answered, missing)
-            merged = _merged(collateral, answered.values())
-        return merged, tuple(missing.values())
+            wanted = [each for each in needs(bundle.evidence, merged.collateral) if not asked.knows(each)]
+            self._ask(wanted, now, deadline, asked)
+            merged = _merged(bundle, list(asked.answered.values()))
+        return Completion(
+            bundle=replace(bundle, collateral=merged.collateral),
+            missing=(*asked.missing.values(), *merged.cut),
+            left_out=merged.left_out,
+        )
 
-    def _ask(
-        self,
-        requests: Sequence[Request],
-        now: datetime,
-        deadline: float,
-        answered: dict[bytes, tuple[Request, tuple[Collateral, ...]]],
-        missing: dict[bytes, CollateralUnavailable],
-    ) -> None:
+    def _ask(self, requests: Sequence[Request], now: datetime, deadline: float, asked: "_Asked") -> None:
         under_way: dict[Future[tuple[Collateral, ...]], Request] = {
             self._workers.submit(self._source.get, request, now): request for request in requests
         }
@@ -112,24 +110,69 @@ class FetchingCompleter:
             if future in late:
                 future.cancel()
                 message = f"{request.name} is not here within {self._seconds:g} seconds, want it from its vendor"
-                missing[request.key] = CollateralUnavailable(Reason.COLLATERAL_UNAVAILABLE, message)
+                asked.missing[request.key] = _unavailable(message)
             elif future in done:
                 try:
-                    answered[request.key] = (request, future.result())
+                    asked.answered[request.key] = (request, future.result())
                 except CollateralUnavailable as error:
-                    missing[request.key] = error
+                    asked.missing[request.key] = error
 
 
-def _merged(
-    carried: Sequence[Collateral], answered: Iterable[tuple[Request, tuple[Collateral, ...]]]
-) -> tuple[Collateral, ...]:
-    pairs = list(answered)
-    requests = [request for request, _ in pairs]
-    kept = [item for item in carried if not any(_replaces(request, item) for request in requests)]
-    new = {(item.kind, item.data): item for _, items in pairs for item in items}
-    for item in kept:
-        new.pop((item.kind, item.data), None)
-    return (*kept, *list(new.values())[: MAX_COLLATERAL - len(kept)])
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    """What became of each request so far, by its key."""
+
+    answered: dict[bytes, tuple[Request, tuple[Collateral, ...]]] = field(default_factory=dict)
+    missing: dict[bytes, CollateralUnavailable] = field(default_factory=dict)
+
+    def knows(self, request: Request) -> bool:
+        return request.key in self.answered or request.key in self.missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Merged:
+    """The collateral of a completed bundle; what of the worker's, and of the vendors', it has no room for."""
+
+    collateral: tuple[Collateral, ...]
+    cut: tuple[CollateralUnavailable, ...] = ()
+    left_out: tuple[CollateralUnavailable, ...] = ()
+
+
+def _merged(bundle: EvidenceBundle, answered: Sequence[tuple[Request, tuple[Collateral, ...]]]) -> _Merged:
+    requests = [request for request, _ in answered]
+    fetched = dict.fromkeys(item for _, items in answered for item in items)
+    carried = dict.fromkeys(
+        item
+        for item in bundle.collateral
+        if item.kind in KINDS and item not in fetched and not any(_replaces(request, item) for request in requests)
+    )
+    fitting = _fitting(bundle.evidence, (*fetched, *carried))
+    kept = frozenset(fitting)
+    cut = sum(item not in kept for item in carried)
+    return _Merged(
+        collateral=fitting,
+        cut=(_unavailable(f"bundle collateral is {cut} items too many, want room for all"),) if cut else (),
+        left_out=tuple(
+            _unavailable(f"{request.name} is newer than the bundle has room for, want a smaller bundle")
+            for request, items in answered
+            if not kept.issuperset(items)
+        ),
+    )
+
+
+def _fitting(evidence: Sequence[Evidence], items: Iterable[Collateral]) -> tuple[Collateral, ...]:
+    """Of `items`, in their order, those a bundle has room for beside the evidence."""
+    room = MAX_BUNDLE_BYTES - sum(len(part.data) for part in evidence)
+    found: list[Collateral] = []
+    for item in items:
+        if len(found) < MAX_COLLATERAL and 0 < len(item.data) <= min(room, MAX_COLLATERAL_BYTES):
+            found.append(item)
+            room -= len(item.data)
+    return tuple(found)
+
+
+def _unavailable(message: str) -> CollateralUnavailable:
+    return CollateralUnavailable(Reason.COLLATERAL_UNAVAILABLE, message)
 
 
 def _replaces(request: Request, carried: Collateral) -> bool:

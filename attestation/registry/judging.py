@@ -87,11 +87,14 @@ def judge_completed(
 ) -> tuple[Registration, Judgement]:
     """The registration with the collateral it was judged with, and what came of it.
 
-    Collateral that was not to be had becomes findings where the judgement could not decide.
+    Collateral that was not to be had becomes findings where the judgement could not decide. A vendor's word that had
+    no room in the bundle is a finding always: nobody is admitted because it is not there.
     """
     completion = completer.complete(registration.bundle, now)
     completed = replace(registration, bundle=completion.bundle)
     judgement = judge(completed, audience=audience, policy=policy, verifiers=verifiers, now=now)
+    left_out = tuple(finding_of(error) for error in completion.left_out)
+    judgement = replace(judgement, findings=(*judgement.findings, *left_out))
     if any(finding.reason in UNDECIDED for finding in judgement.findings):
         missing = tuple(finding_of(error) for error in completion.missing)
         judgement = replace(judgement, findings=(*judgement.findings, *missing))

@@ -4,17 +4,22 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
-from attestation.bundle import MAX_COLLATERAL, Collateral, Evidence, EvidenceBundle
+import pytest
+
+from attestation.bundle import MAX_BUNDLE_BYTES, MAX_COLLATERAL, Collateral, Evidence, EvidenceBundle
 from attestation.claims import TEEKind
 from attestation.collateral.complete import AsSent, Completion, FetchingCompleter
+from attestation.collateral.kinds import KINDS
 from attestation.collateral.requests import (
     CertificateStatus,
     ReferenceManifest,
     Request,
 )
 from attestation.errors import CollateralUnavailable, Reason
+from attestation.simulated.formats import COLLATERAL_KIND
 from attestation.tee.certificates import der_of
 from attestation.tee.snp.product import Product
 from tests.support import fake_amd, fake_intel, fake_nvidia
@@ -75,13 +80,13 @@ def test_as_sent_is_as_sent() -> None:
 
 
 def test_what_is_needed_is_added_and_the_rest_stays() -> None:
-    """Evidence, keys and what the worker sent are kept byte for byte; the answers follow."""
+    """Evidence, keys and what the worker sent are kept byte for byte, after the answers."""
     world = fake_amd.good()
     log = item("event-log-dstack", b"[]")
     sent = bundle([world.evidence], [log, *world.collateral])
     newest = fake_amd.crl(Product.GENOA)
     done = completed(Kept(AMDRevocations=(newest,)), sent)
-    assert done.bundle.collateral == (*sent.collateral, newest)
+    assert done.bundle.collateral == (newest, *sent.collateral)
     assert (done.bundle.evidence, done.bundle.binding) == (sent.evidence, sent.binding)
     assert done.missing == ()
     assert done.bundle.sha256 != sent.sha256
@@ -93,7 +98,7 @@ def test_newer_statements_take_the_place_of_those_sent() -> None:
     newer, newest = item("intel-dcap-json", b"newer"), item("amd-crl", b"newest")
     sent = bundle([world.evidence, amd.evidence], [world.collateral, *amd.collateral, item("amd-crl", b"older")])
     done = completed(Kept(IntelCollateral=(newer,), AMDRevocations=(newest,)), sent)
-    assert done.bundle.collateral == (*amd.collateral, newer, newest)
+    assert done.bundle.collateral == (newer, newest, *amd.collateral)
 
 
 def test_what_was_sent_serves_when_nothing_newer_is_to_be_had() -> None:
@@ -136,16 +141,16 @@ def test_a_newer_status_takes_the_place_of_that_of_the_same_certificate() -> Non
 
     sent = bundle([fake_amd.good().evidence], [gpu.chain, fake_nvidia.answer(brom, ica), foreign, item("nvidia-ocsp")])
     done = completed(Kept(CertificateStatus=about_brom), sent)
-    assert done.bundle.collateral == (gpu.chain, foreign, item("nvidia-ocsp"), revoked)
+    assert done.bundle.collateral == (revoked, gpu.chain, foreign, item("nvidia-ocsp"))
 
 
 def test_the_same_bytes_are_there_once() -> None:
     """An answer that came along already is not added again."""
     world = fake_amd.good().without("SEV-Genoa")
-    ark = fake_amd.certificate(fake_amd.ark(Product.GENOA))
+    ark_item = fake_amd.certificate(fake_amd.ark(Product.GENOA))
     ask = fake_amd.certificate(fake_amd.intermediate(Product.GENOA))
-    done = completed(Kept(AMDChain=(ask, ark)), bundle([world.evidence], list(world.collateral)))
-    assert done.bundle.collateral == (*world.collateral, ask)
+    done = completed(Kept(AMDChain=(ask, ark_item)), bundle([world.evidence], list(world.collateral)))
+    assert done.bundle.collateral == (ask, ark_item, *(part for part in world.collateral if part != ark_item))
 
 
 def test_what_does_not_come_in_time_is_missing() -> None:
@@ -170,19 +175,70 @@ def test_what_does_not_come_in_time_is_missing() -> None:
         answer.set()
 
 
-def test_a_bundle_never_outgrows_its_limits() -> None:
-    """Answers beyond what a bundle holds are left out; a bundle too large with them is judged as it came."""
+INTEL = fake_intel.mint(TEEKind.TDX)
+NEWER = item("intel-dcap-json", b"newer")
+
+
+def padding(size: int, kind: str) -> list[Collateral]:
+    """Items of one kind that together have `size` bytes."""
+    sizes = [min(4 << 20, size - start) for start in range(0, size, 4 << 20)]
+    return [item(kind, bytes([number]) * each) for number, each in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("kind", ["pad", "event-log-dstack", "amd-crl"])
+def test_what_a_vendor_says_has_room_in_a_bundle_padded_to_its_limit(kind: str) -> None:
+    """A worker that fills its bundle to the last byte is judged by the newer statement, never by its own older one."""
+    room = MAX_BUNDLE_BYTES - len(INTEL.evidence.data) - len(INTEL.collateral.data)
+    sent = bundle([INTEL.evidence], [INTEL.collateral, *padding(room, kind)])
+    done = completed(Kept(IntelCollateral=(NEWER,)), sent)
+    assert done.bundle.collateral[0] == NEWER
+    assert INTEL.collateral not in done.bundle.collateral
+    assert done.left_out == ()
+
+
+@pytest.mark.parametrize("kind", ["pad", "event-log-dstack"])
+def test_what_a_vendor_says_has_room_in_a_bundle_of_as_many_items_as_may_be(kind: str) -> None:
+    """127 items beside the one that is replaced push nothing out that was fetched."""
     world = fake_amd.good()
-    full = [item("event-log-dstack", b"%d" % number) for number in range(MAX_COLLATERAL - 1)]
-    sent = bundle([world.evidence], full)
-    done = completed(Kept(AMDChain=tuple(world.collateral), AMDRevocations=(item("amd-crl"),)), sent)
-    assert len(done.bundle.collateral) == MAX_COLLATERAL
-    huge = [item("event-log-dstack", bytes(4 << 20)) for _ in range(3)]
-    big = tuple(item("amd-crl", bytes([number]) * (3 << 20)) for number in range(2))
-    sent = bundle([world.evidence], huge)
-    done = completed(Kept(AMDRevocations=big), sent)
-    assert done.bundle == sent
-    assert Reason.COLLATERAL_UNAVAILABLE in {error.reason for error in done.missing}
+    pads = [item(kind, b"%d" % number) for number in range(MAX_COLLATERAL - 1)]
+    sent = bundle([world.evidence], [item("amd-crl", b"older"), *pads])
+    newest = item("amd-crl", b"newest")
+    done = completed(Kept(AMDChain=world.collateral, AMDRevocations=(newest,)), sent)
+    assert {newest, *world.collateral} <= set(done.bundle.collateral)
+    assert item("amd-crl", b"older") not in done.bundle.collateral
+    assert len(done.bundle.collateral) <= MAX_COLLATERAL
+
+
+def test_what_nobody_reads_is_not_kept() -> None:
+    """Collateral of kinds no verifier knows takes no room in what is archived and handed out."""
+    log = item("event-log-tcg2")
+    done = completed(Kept(), bundle([INTEL.evidence], [item("pad"), INTEL.collateral, log, item("x" * 48)]))
+    assert done.bundle.collateral == (INTEL.collateral, log)
+
+
+def test_the_simulated_kind_is_one_that_is_read() -> None:
+    """The name that is written out is the one that simulated evidence comes with."""
+    assert COLLATERAL_KIND in KINDS
+
+
+def test_without_room_for_what_a_vendor_says_nothing_older_stands_in_for_it() -> None:
+    """Evidence that leaves no room: neither statement is there, and that one is left out is told."""
+    filling = [replace(INTEL.evidence, data=bytes([number]) * (1 << 20)) for number in range(15)]
+    left = (1 << 20) - len(INTEL.evidence.data) - len(INTEL.collateral.data)
+    evidence = [INTEL.evidence, *filling, replace(INTEL.evidence, data=b"x" * left)]
+    large = item("intel-dcap-json", b"n" * (len(INTEL.collateral.data) + 1))
+    with_old = bundle(evidence, [INTEL.collateral])
+    done = completed(Kept(IntelCollateral=(large,)), with_old)
+    assert done.bundle.collateral == ()
+    assert [error.reason for error in done.left_out] == [Reason.COLLATERAL_UNAVAILABLE]
+
+
+def test_what_a_worker_sent_and_has_no_room_is_told() -> None:
+    """An honest provider learns why something it sent is not there."""
+    huge = padding(MAX_BUNDLE_BYTES - len(INTEL.evidence.data), "event-log-dstack")
+    done = completed(Kept(IntelCollateral=(NEWER,)), bundle([INTEL.evidence], huge))
+    assert done.bundle.collateral == (NEWER, *huge[:-1])
+    assert [error.message.partition(",")[0] for error in done.missing] == ["bundle collateral is 1 items too many"]
 
 
 def test_no_error_names_a_chip() -> None:

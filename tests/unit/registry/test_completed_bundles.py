@@ -26,12 +26,14 @@ class Adding:
 
     like: EvidenceBundle | None = None
     missing: tuple[CollateralUnavailable, ...] = ()
+    left_out: tuple[CollateralUnavailable, ...] = ()
     shown: list[EvidenceBundle] = field(default_factory=list)
 
     def complete(self, bundle: EvidenceBundle, now: datetime) -> Completion:
         self.shown.append(bundle)
         collateral = self.like.collateral if self.like else bundle.collateral
-        return Completion(bundle=replace(bundle, collateral=collateral), missing=self.missing)
+        completed = replace(bundle, collateral=collateral)
+        return Completion(bundle=completed, missing=self.missing, left_out=self.left_out)
 
 
 def sent_bare(here: World, machine: Machine) -> tuple[EvidenceBundle, EvidenceBundle]:
@@ -105,6 +107,15 @@ def test_what_was_not_needed_after_all_refuses_nobody() -> None:
     here, machine = world(), Machine()
     whole, _ = sent_bare(here, machine)
     assert isinstance(registered(here, Adding(missing=(MISSING,)), machine, whole), Admitted)
+
+
+def test_nobody_is_admitted_without_a_vendors_newer_word() -> None:
+    """A statement that is known and had no room refuses, whatever the rest of the bundle proves."""
+    here, machine = world(), Machine()
+    whole, _ = sent_bare(here, machine)
+    verdict = registered(here, Adding(left_out=(MISSING,)), machine, whole)
+    assert isinstance(verdict, Refused)
+    assert verdict.reason is Reason.COLLATERAL_EXPIRED
 
 
 @pytest.mark.parametrize("how", ["used", "foreign", "none"])
