@@ -9,8 +9,7 @@ FOREIGN := .venv-foreign
 FOREIGN_STAMP := $(FOREIGN)/.installed
 CWT := .venv-cwt
 CWT_STAMP := $(CWT)/.installed
-SIGSTORE := tests/foreign/sigstore
-SIGSTORE_STAMP := $(SIGSTORE)/node_modules/.package-lock.json
+NPM_STAMPS := $(foreach name,sigstore axe,tests/foreign/$(name)/node_modules/.package-lock.json)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
 CODE := attestation gateway enclave sealbid proto/sealbid_oip proto/generate.py benchmarks tests
@@ -19,7 +18,7 @@ CODE := attestation gateway enclave sealbid proto/sealbid_oip proto/generate.py 
 NO_NETWORK := $(shell unshare --user --map-root-user --net true 2>/dev/null && echo unshare --user --map-root-user --net)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow check bench bench-attestation protos lock vectors test-wheel mutants clean
+.PHONY: help venv demo test test-slow check bench bench-attestation pictures protos lock vectors test-wheel mutants clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -45,15 +44,15 @@ $(CWT_STAMP): requirements/cwt.lock
 	$(CWT)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/cwt.lock
 	touch $@
 
-# @sigstore/verify reads our checkpoints and proofs; its tests say so where there is no npm.
-$(SIGSTORE_STAMP): $(SIGSTORE)/package-lock.json
-	{ cd $(SIGSTORE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json; } \
-		|| echo "sealbid: warning: npm could not set up $(SIGSTORE)" >&2
+# @sigstore/verify reads our checkpoints and proofs, axe-core the audit page; their tests say so where there is no npm.
+tests/foreign/%/node_modules/.package-lock.json: tests/foreign/%/package-lock.json
+	{ cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json; } \
+		|| echo "sealbid: warning: npm could not set up $(<D)" >&2
 
 demo: $(STAMP) $(FOREIGN_STAMP) ## Registry, gateway and four workers on this machine, driven by tritonclient
 	$(BIN)/sealbid demo
 
-test: $(STAMP) $(FOREIGN_STAMP) $(CWT_STAMP) $(SIGSTORE_STAMP) ## All tests but the slow ones
+test: $(STAMP) $(FOREIGN_STAMP) $(CWT_STAMP) $(NPM_STAMPS) ## All tests but the slow ones
 	$(NO_NETWORK) $(PYTEST) -m "not net and not slow"
 	$(PYTEST) -m "net and not slow"
 
@@ -73,6 +72,9 @@ bench: $(STAMP) $(FOREIGN_STAMP) ## Latency and throughput against a plain serve
 bench-attestation: $(STAMP) ## What verifying each kind of evidence costs, cold, warm and bare
 	$(BIN)/python -m benchmarks.attestation
 	$(BIN)/python -m benchmarks.attestation.hostile
+
+pictures: $(STAMP) ## Take the pictures of the audit page in docs/ again; needs Chromium
+	$(BIN)/python -m tests.support.pictures
 
 protos: $(STAMP) ## Generate Python from the .proto files
 	$(BIN)/python proto/generate.py

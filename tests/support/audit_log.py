@@ -2,10 +2,12 @@
 """A log as it looks after some days of use, and the site that shows it; every entry is deterministic, all SIMULATED."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from attestation.http.message import Request, Response
 from attestation.http.server import serving
 from attestation.rpc.auth import APIKeys
 from attestation.server.http_evidence import EvidenceArchive
@@ -142,13 +144,23 @@ def page_of(
 
 
 @asynccontextmanager
-async def site_of(store: LogStore, page: AuditPage) -> AsyncIterator[str]:
-    """Serves the log in `store` and its page on loopback, and yields the address."""
+async def site_of(
+    store: LogStore, page: AuditPage, *, altered: Callable[[str, bytes], bytes] = lambda _, body: body
+) -> AsyncIterator[str]:
+    """Serves the log in `store` and its page on loopback, and yields the address.
+
+    `altered` is given each address and body, and says what is served instead.
+    """
 
     def record(*, by: str, action: str, target: str) -> None:
         raise AssertionError("nothing here may read evidence")
 
     archive = EvidenceArchive(accounts=APIKeys({}), archived=lambda _: None, record=record)
     site = Site(logs={PATH: PublicLog(store)}, evidence=archive, policy=lambda: "quorum none\n", page=page.answer)
-    async with serving("127.0.0.1:0", site.answer, everywhere=EVERYWHERE) as address:
+
+    def answer(request: Request) -> Response:
+        got = site.answer(replace(request, headers={}))  # without accept-encoding nothing is packed
+        return replace(got, body=altered(request.path, got.body))
+
+    async with serving("127.0.0.1:0", answer, everywhere=EVERYWHERE) as address:
         yield address

@@ -3,7 +3,14 @@
 
 import asyncio
 import http.client
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +52,30 @@ async def converse(address: str, sent: bytes, *, end: bool = True) -> bytes:
         return await reader.read()
     finally:
         writer.close()
+
+
+@contextmanager
+def beside(serving: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """What `serving` yields, while it serves on a loop in another thread: for tests that block."""
+    ready: Future[T] = Future()
+    loop = asyncio.new_event_loop()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        try:
+            async with serving as served:
+                ready.set_result(served)
+                await done.wait()
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield ready.result(timeout=60)
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()

@@ -69,6 +69,7 @@ def _status(status: Status) -> Markup:
             "Since your last visit",
             tag("span", "unknown: nothing is kept without a script", id="visited", role="status"),
         ),
+        ("Age", _age(status)),
         ("Page made at", time(status.now)),
     )
     rows = [tag("div", tag("dt", name), tag("dd", text)) for name, text in facts]
@@ -96,6 +97,17 @@ def _status(status: Status) -> Markup:
     )
 
 
+def _age(status: Status) -> Markup:
+    """Since the last outside statement of time, or by the operator's clock alone."""
+    cosigned = max((one.at for one in status.cosigners if one.at is not None), default=None)
+    since = cosigned or status.newest
+    if since is None:
+        return tag("span", "unknown: the newest entry says no time")
+    minutes = max(0, int((status.now - since).total_seconds()) // 60)
+    whose = "last cosignature" if cosigned else "newest entry, by the operator's clock"
+    return tag("span", f"{minutes} minutes since the {whose}")
+
+
 def _nodes(nodes: Sequence[Node], status: Status) -> Markup:
     heads = ("Node", "Provider", "State", "Time line")
     rows = [
@@ -119,7 +131,7 @@ def _nodes(nodes: Sequence[Node], status: Status) -> Markup:
 
 def _verdicts(overview: Overview) -> Markup:
     return join(
-        verdict_table("Newest verdicts", overview.verdicts.rows),
+        verdict_table("Verdicts, newest first", overview.verdicts.rows),
         _link("All verdicts, with filters", "verdicts"),
     )
 

@@ -3,6 +3,7 @@
 
 import json
 import re
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from html.parser import HTMLParser
 
@@ -20,7 +21,7 @@ from attestation.tlog import entry as entries
 from attestation.tlog.cosignature import CosignatureSigner
 from attestation.tlog.note import parse_note
 from attestation.tlog.policy import parse_witness_policy
-from attestation.tlog.store import NewEntry
+from attestation.tlog.store import NewEntry, StoredEntry
 from tests.support.audit_log import BEGAN, HOUR, filled, judged, now_of, page_of, worker
 from tests.support.log import MemoryHeadStore, MemoryLogStore, new_log, open_log, refusal
 
@@ -91,6 +92,7 @@ def test_the_first_view_has_all_eight_parts(page: AuditPage) -> None:
     assert sections == ["status", "nodes", "verdicts", "policies", "keys", "exceptions", "controls", "limits"]
     assert "operator's word only" in found.text
     assert "SIMULATED" in found.text
+    assert "minutes since the newest entry, by the operator's clock" in found.text
     assert "reported stolen" in found.text
     assert "platform.move" in found.text
 
@@ -164,6 +166,42 @@ def test_a_view_looks_at_a_bounded_number_of_entries() -> None:
     assert rows(answer) == []
     assert f"0 shown of {MAX_LOOKED_AT} entries looked at" in outline(answer).text
     assert "Older verdicts" in outline(answer).text
+
+
+class Counting(MemoryLogStore):
+    """Counts the entries that are read."""
+
+    read = 0
+
+    @override
+    def entries(self, start: int, limit: int) -> Sequence[StoredEntry]:
+        return self._count(super().entries(start, limit))
+
+    @override
+    def about(self, subject: str, limit: int, *, before: int | None = None) -> Sequence[StoredEntry]:
+        return self._count(super().about(subject, limit, before=before))
+
+    @override
+    def newest(self, kinds: Collection[str], limit: int, *, before: int | None = None) -> Sequence[StoredEntry]:
+        return self._count(super().newest(kinds, limit, before=before))
+
+    def _count(self, found: Sequence[StoredEntry]) -> Sequence[StoredEntry]:
+        self.read += len(found)
+        return found
+
+
+def test_the_first_view_reads_as_much_of_a_long_log_as_of_a_short_one() -> None:
+    """What it costs does not grow with the log."""
+    store = Counting()
+    log = filled(store)
+    costs = []
+    for size in (1_000, 4_000):
+        log.append([judged(1, NOW, version=2, generation=number) for number in range(log.size(), size)])
+        log.publish(NOW)
+        store.read = 0
+        shown(page_of(log, now=NOW))
+        costs.append(store.read)
+    assert costs[0] == costs[1] < 1_000
 
 
 @pytest.mark.parametrize(
@@ -254,6 +292,7 @@ def test_a_quorum_is_shown_with_its_witnesses() -> None:
         assert "operator's word only" not in found.text
         assert f"auditor {NOW:%Y-%m-%dT%H:%M:%SZ}" in found.text
         assert "customer has not cosigned" in found.text
+        assert "0 minutes since the last cosignature" in found.text
 
 
 def test_bytes_that_are_no_entry_are_shown_as_bytes() -> None:

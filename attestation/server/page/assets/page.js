@@ -167,7 +167,7 @@
   }
 
   async function checkShown(tree) {
-    let wrong = 0;
+    let wrong = 0, why = "";
     for (const element of shown) {
       const mark = element.querySelector(".checked");
       const index = Number(element.dataset.entry);
@@ -177,10 +177,11 @@
         say(mark, true, "yes");
       } catch (error) {
         wrong += 1;
+        why ||= error.message;
         say(mark, false, `no: ${error.message}`);
       }
     }
-    return wrong;
+    if (wrong) throw new Refused(`${wrong} of ${shown.length} parts of this page do not hold: ${why}`);
   }
 
   async function checkVisit(tree) {
@@ -205,17 +206,12 @@
       const head = await readCheckpoint(vkey);
       const tree = new Tree(head);
       if (!equal(await tree.root(head.size), head.root)) throw new Refused("the tiles do not hash to the signed root");
-      const wrong = await checkShown(tree);
-      if (wrong) throw new Refused(`${wrong} of ${shown.length} parts of this page are not what the log holds`);
+      await checkShown(tree);
       say(verified, true, `yes: signed by ${whose}, ${shown.length} parts of this page are in the log of ${head.size} entries`);
       if (visited) await checkVisit(tree);
     } catch (error) {
       const unable = error.name === "NotSupportedError";
       say(verified, unable ? undefined : false, unable ? "no: this browser does not know Ed25519" : `no: ${error.message}`);
-      for (const element of shown) {
-        const mark = element.querySelector(".checked");
-        if (mark?.textContent === "not checked") say(mark, undefined, "not checked");
-      }
     } finally {
       document.documentElement.dataset.checked = "done";
     }
