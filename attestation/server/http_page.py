@@ -11,6 +11,7 @@ Refused (400): a filter that is not of its form. Unknown addresses, and entries 
 """
 
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -18,7 +19,7 @@ from typing import Final
 from attestation.appraisal.policy import read_policy
 from attestation.audit.policy_diff import diff
 from attestation.errors import Malformed, SealbidError
-from attestation.http.message import Request, Response
+from attestation.http.message import Request, Response, refusal
 from attestation.server.page.entry import entry_view
 from attestation.server.page.frame import headers
 from attestation.server.page.node import node_view
@@ -35,6 +36,9 @@ from attestation.tlog.served import ServedLog
 
 JSON: Final = {"content-type": "application/json", "cache-control": "public, max-age=31536000, immutable"}
 PROOF: Final = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache"}
+MAX_VIEWS: Final = 2
+"""Views made at once. A view costs more than a tile, and neither tiles nor the registry's calls may wait for many."""
+WAIT_SECONDS: Final = 2.0
 _NODE: Final = re.compile(r"[0-9a-f]{64}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,15}")
@@ -62,13 +66,19 @@ class AuditPage:
         self._witnesses = witnesses
         self._simulated = simulated
         self._clock = clock
+        self._turns = threading.BoundedSemaphore(MAX_VIEWS)
 
     def answer(self, path: str, request: Request) -> Response | None:
         """The view at `path`, which is the address without `/audit`; None if there is none."""
         entry = _ENTRY.fullmatch(path)
         if entry is not None and entry["form"] is not None:
             return self._file(int(entry["index"]), entry["form"])
-        page = self._view(path, request.query, entry)
+        if not self._turns.acquire(timeout=WAIT_SECONDS):
+            return refusal(503, "the page is busy, want another try soon", {"retry-after": "5"})
+        try:
+            page = self._view(path, request.query, entry)
+        finally:
+            self._turns.release()
         return None if page is None else Response(status=200, body=page, headers=headers())
 
     def _view(self, path: str, query: Mapping[str, str], entry: re.Match[str] | None) -> bytes | None:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from attestation.errors import Reason, SealbidError
 from attestation.http.message import Request, Response
+from attestation.server import http_page
 from attestation.server.http_page import AuditPage
 from attestation.server.page.frame import asset
 from attestation.server.page.html import Markup, escape, tag
@@ -348,6 +349,29 @@ def test_script_and_style_cannot_end_early() -> None:
     """They stand inside the document, so nothing in them may close their element."""
     for name in ("page.js", "page.css"):
         assert re.search(r"</|<!--", asset(name)) is None
+
+
+def test_views_wait_for_their_turn_and_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a few views at once a reader is told to come again; the turn of a view that failed is free again."""
+    monkeypatch.setattr(http_page, "MAX_VIEWS", 1)
+    monkeypatch.setattr(http_page, "WAIT_SECONDS", 0.0)
+    busy: list[int] = []
+
+    class Asking(MemoryLogStore):
+        @override
+        def newest(self, kinds: Collection[str], limit: int, *, before: int | None = None) -> Sequence[StoredEntry]:
+            if not busy:
+                busy.append(0)
+                busy.append(shown(one).status)
+            return super().newest(kinds, limit, before=before)
+
+    one = page_of(filled(Asking()), now=NOW)
+    assert shown(one).status == 200
+    assert busy == [0, 503]
+    for _ in range(2):
+        with pytest.raises(SealbidError):
+            shown(one, "/verdicts", verdict="maybe")
+    assert shown(one).status == 200
 
 
 def test_a_log_without_a_checkpoint_has_no_page() -> None:
