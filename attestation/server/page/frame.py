@@ -16,7 +16,6 @@ from attestation.server.page.html import Child, Markup, join, tag
 from attestation.server.page.values import Status
 from attestation.tlog.schema import format_time
 
-_ASSETS: Final = "assets"
 _PLACES: Final = (
     ("Status", "/audit#status"),
     ("Nodes", "/audit#nodes"),
@@ -32,7 +31,7 @@ _PLACES: Final = (
 @cache
 def asset(name: str) -> Markup:
     """A file of this package that goes into the document as it is."""
-    return Markup((files(__package__) / _ASSETS / name).read_text(encoding="utf-8"))
+    return Markup((files(__package__) / name).read_text(encoding="utf-8"))
 
 
 @cache
