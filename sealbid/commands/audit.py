@@ -9,6 +9,7 @@ import click
 
 from sealbid.commands.audit_evidence import evidence
 from sealbid.commands.audit_log import export, fsck, verify
+from sealbid.commands.audit_log_questions import QUESTIONS
 from sealbid.commands.audit_policy import policy
 from sealbid.commands.output import json_option, print_json
 from sealbid.commands.ownership import check_ownership
@@ -20,10 +21,11 @@ from sealbid.commands.ownership import check_ownership
 Examples:
   sealbid audit receipt receipt.json --trust trust.toml
   sealbid audit evidence capture/ --policy policy.toml
+  sealbid audit verify audit.zip --trust trust.toml
 """,
 )
 def audit() -> None:
-    """Verify receipts and evidence offline. Exits 0 accepted, 10 rejected, 20 undecided, 30 malformed."""
+    """Verify receipts, evidence and whole logs offline. Exits 0 accepted, 10 rejected, 20 undecided, 30 malformed."""
 
 
 @audit.command(
@@ -57,5 +59,5 @@ def receipt(file: Path, trust: Path, as_json: bool) -> None:
 
 audit.add_command(evidence)
 audit.add_command(policy)
-for command in (export, verify, fsck):
+for command in (export, verify, fsck, *QUESTIONS):
     audit.add_command(command)
