@@ -38,6 +38,8 @@ TAKE_SECONDS: Final = 60.0
 HANDSHAKE_SECONDS: Final = 10.0
 
 _LOG: Final = logging.getLogger("attestation.http")
+_STEPS: Final = 5
+"""Turns of the loop from an accepted socket to its conversation, and from an end to a closed socket."""
 _READ: Final = 16 * 1024  # what is read at once joins what h11 counts, so a head stays below twice its bound
 
 Answer: TypeAlias = Callable[[Request], Response]
@@ -96,8 +98,15 @@ async def serving(
         yield f"{host}:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        await _settle()  # a connection that was just accepted becomes one that can be ended
         await listener.end()
+        await _settle()
         pool.shutdown(wait=False)
+
+
+async def _settle() -> None:
+    for _ in range(_STEPS):
+        await asyncio.sleep(0)
 
 
 class _Listener:

@@ -23,7 +23,9 @@ from attestation.tlog.checkpoint import open_signed_checkpoint
 from attestation.tlog.policy import parse_witness_policy
 from attestation.tlog.store import LogError
 from attestation.trust import TrustRoot, load_trust
+from attestation.witness.config import TLSFiles
 from tests.support.site import Site, failure, machine, make_site, next_admission, register, verified, watching
+from tests.support.vendor_server import server_certificates
 from tests.support.witnessing import Post, make_post
 
 pytestmark = pytest.mark.net
@@ -51,10 +53,10 @@ class Town:
         return replace(self.site.trust, witness_policy=policy)
 
     @asynccontextmanager
-    async def witnesses(self, *names: str) -> AsyncIterator[None]:
+    async def witnesses(self, *names: str, tls: TLSFiles | None = None) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for name in names:
-                await stack.enter_async_context(self.posts[name].run(listen=f"127.0.0.1:{self.ports[name]}"))
+                await stack.enter_async_context(self.posts[name].run(listen=f"127.0.0.1:{self.ports[name]}", tls=tls))
             yield
 
     def accepts(self, admitted: Admitted, heartbeat: bytes) -> bool:
@@ -150,6 +152,26 @@ async def test_without_witnesses_everything_is_the_operator_s_word(town: Town) -
         assert isinstance(verdict, Admitted)
         assert not town.accepts(verdict, running.registry.heartbeat())
         assert await shown_by(running) == "operator's word only"
+
+
+async def test_witnesses_are_asked_over_tls_under_the_authority_that_is_set(town: Town, tmp_path: Path) -> None:
+    """`ca_file` says whose certificates witnesses may have."""
+    authority, chain = server_certificates("127.0.0.1")
+    certificate, begin, key = chain.partition("-----BEGIN PRIVATE KEY")
+    files = {"ca.pem": authority, "witness.pem": certificate, "witness.key": begin + key}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="ascii")
+    text = town.policy_file.read_text(encoding="utf-8")
+    town.policy_file.write_text(text.replace("http://", "https://"), encoding="utf-8")
+    tls = TLSFiles(certificate=tmp_path / "witness.pem", key=tmp_path / "witness.key")
+    settings = town.settings(ca_file=tmp_path / "ca.pem")
+    async with (
+        town.witnesses(*NAMES, tls=tls),
+        town.site.run(witnesses=settings) as running,
+        town.site.client(running, "provider") as provider,
+    ):
+        assert isinstance(await register(provider, machine()), Admitted)
+        assert quorum_of(running, town.trust) is not None
 
 
 async def test_a_registry_starts_without_its_witnesses_and_catches_up(town: Town) -> None:

@@ -49,7 +49,7 @@ class VendorServer:
 @contextmanager
 def serving(answer: Answering, *, name: str = "127.0.0.1") -> Iterator[VendorServer]:
     """A server that hands each connection and its request to `answer`; its certificate is for `name`."""
-    ca_pem, chain_pem = _certificates(name)
+    ca_pem, chain_pem = server_certificates(name)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "server.pem"
@@ -207,7 +207,8 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 @cache
-def _certificates(name: str) -> tuple[str, str]:
+def server_certificates(name: str) -> tuple[str, str]:
+    """An authority's certificate, and a server's for `name` followed by its key, all PEM."""
     authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca = _certificate("Test Authority", authority, authority, None)
     leaf = _certificate("Test Authority", key, authority, name)
