@@ -7,7 +7,8 @@ worker sent of the same kind; what the worker sent follows as far as a bundle's 
 reads nothing. What cannot be had in time is left out and named: the verdict then says what was missing.
 
 A worker fills its bundle as it likes, and must not choose by that what it is judged with. If a vendor's word has no
-room beside the evidence, what it replaces is not there either, and the bundle is undecided whatever else it proves.
+room beside the evidence, what it replaces is not there either, and the bundle is undecided whatever else it proves. So
+it is if it needs more answers than a machine does, or its account has had its share of questions.
 """
 
 import time
@@ -26,10 +27,10 @@ from attestation.bundle import (
     EvidenceBundle,
 )
 from attestation.collateral.kinds import KINDS
-from attestation.collateral.needs import needs
+from attestation.collateral.needs import Planner, evidence_in_question
 from attestation.collateral.nvidia import STATUS_KIND
 from attestation.collateral.requests import AMDRevocations, CertificateStatus, IntelCollateral, Request
-from attestation.collateral.source import CollateralSource
+from attestation.collateral.source import AskedTooOften, CollateralSource
 from attestation.errors import CollateralUnavailable, MalformedEvidence, Reason
 from attestation.tee.certificates import read_certificate
 from attestation.tee.dcap.endorsements import COLLATERAL_KIND
@@ -38,6 +39,9 @@ from attestation.tee.snp.endorsement import CRL_KIND
 
 ROUNDS: Final = 2
 """A manifest that was fetched has signers whose status is asked in the second round; nothing it brings needs more."""
+
+MAX_REQUESTS: Final = 64
+"""Per bundle. Eight GPUs and four switches of one machine need about 30."""
 
 WORKERS: Final = 8
 
@@ -58,15 +62,15 @@ class Completion:
 class Completer(Protocol):
     """Completes bundles. Any thread; may block for as long as its source may."""
 
-    def complete(self, bundle: EvidenceBundle, now: datetime) -> Completion:
-        """The bundle with collateral that is valid at `now`; never raises for what is missing."""
+    def complete(self, bundle: EvidenceBundle, now: datetime, *, account: str) -> Completion:
+        """The bundle of an account with collateral that is valid at `now`; never raises for what is missing."""
         ...
 
 
 class AsSent:
     """The `Completer` of a process without vendors' services and without a cache: a bundle is judged as it came."""
 
-    def complete(self, bundle: EvidenceBundle, now: datetime) -> Completion:
+    def complete(self, bundle: EvidenceBundle, now: datetime, *, account: str) -> Completion:
         """The same bundle."""
         return Completion(bundle=bundle, missing=())
 
@@ -77,8 +81,9 @@ class FetchingCompleter:
     What answers later is in the cache for the next attempt.
     """
 
-    def __init__(self, source: CollateralSource, *, seconds: float) -> None:
+    def __init__(self, source: CollateralSource, *, seconds: float, planner: Planner | None = None) -> None:
         self._source = source
+        self._planner = planner or Planner()
         self._seconds = seconds
         self._workers = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="collateral")
 
@@ -86,24 +91,25 @@ class FetchingCompleter:
         """Asks nothing more; does not wait for what is under way."""
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def complete(self, bundle: EvidenceBundle, now: datetime) -> Completion:
+    def complete(self, bundle: EvidenceBundle, now: datetime, *, account: str) -> Completion:
         """The bundle with what could be had."""
         deadline = time.monotonic() + self._seconds
+        evidence = evidence_in_question(bundle)
         asked = _Asked()
-        merged = _Merged(collateral=bundle.collateral)
+        merged = _merged(bundle, [])
         for _ in range(ROUNDS):
-            wanted = [each for each in needs(bundle.evidence, merged.collateral) if not asked.knows(each)]
-            self._ask(wanted, now, deadline, asked)
+            wanted = asked.admit(self._planner.needs(evidence, merged.collateral))
+            self._ask(wanted, now, deadline, account, asked)
             merged = _merged(bundle, list(asked.answered.values()))
         return Completion(
             bundle=replace(bundle, collateral=merged.collateral),
             missing=(*asked.missing.values(), *merged.cut),
-            left_out=merged.left_out,
+            left_out=(*asked.refused.values(), *merged.left_out),
         )
 
-    def _ask(self, requests: Sequence[Request], now: datetime, deadline: float, asked: "_Asked") -> None:
+    def _ask(self, requests: Sequence[Request], now: datetime, deadline: float, account: str, asked: "_Asked") -> None:
         under_way: dict[Future[tuple[Collateral, ...]], Request] = {
-            self._workers.submit(self._source.get, request, now): request for request in requests
+            self._workers.submit(self._source.get, request, now, account=account): request for request in requests
         }
         done, late = wait(under_way, timeout=max(0.0, deadline - time.monotonic()))
         for future, request in under_way.items():
@@ -114,6 +120,8 @@ class FetchingCompleter:
             elif future in done:
                 try:
                     asked.answered[request.key] = (request, future.result())
+                except AskedTooOften as error:
+                    asked.refused[request.key] = error
                 except CollateralUnavailable as error:
                     asked.missing[request.key] = error
 
@@ -125,8 +133,17 @@ class _Asked:
     answered: dict[bytes, tuple[Request, tuple[Collateral, ...]]] = field(default_factory=dict)
     missing: dict[bytes, CollateralUnavailable] = field(default_factory=dict)
 
-    def knows(self, request: Request) -> bool:
-        return request.key in self.answered or request.key in self.missing
+    refused: dict[bytes, CollateralUnavailable] = field(default_factory=dict)
+
+    def admit(self, requests: Iterable[Request]) -> list[Request]:
+        """Of `requests` those not seen before, as many as a bundle may have; the rest is refused."""
+        seen = {*self.answered, *self.missing, *self.refused}
+        new = [request for request in requests if request.key not in seen]
+        room = max(0, MAX_REQUESTS - len(seen))
+        for request in new[room:]:
+            message = f"{request.name} is one answer more than {MAX_REQUESTS}, want evidence of one machine"
+            self.refused[request.key] = _unavailable(message)
+        return new[:room]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,9 @@ An answer is renewed after three quarters of its validity, and of a day if it is
 spread by a jitter so that many registries do not ask at once. While a service does not answer, what is kept serves
 until it runs out; after that the caller is told COLLATERAL_EXPIRED, never given the old bytes. A request that failed is
 not asked again for a while, so that a service that is down costs one registration its time and not every one.
+
+Vendors throttle by address, so what one account has asked is bounded apart from what others have: most tightly for
+certificates of chips, as a report that nobody has verified yet names any chip it likes.
 """
 
 import threading
@@ -32,6 +35,7 @@ from attestation.collateral.requests import (
 )
 from attestation.collateral.transport import TransportError
 from attestation.errors import AttestationError, CollateralUnavailable, Reason, SealbidError
+from attestation.rates import Rates
 
 RENEW_AFTER: Final = 0.75
 RENEW_WITHIN: Final = timedelta(days=1)
@@ -41,18 +45,29 @@ SPREAD: Final = 0.1
 """Renewal comes up to this part of the validity earlier, by the jitter."""
 
 FAILED_AGAIN: Final = timedelta(seconds=60)
+ACCOUNT_PER_MINUTE: Final = 60
+ACCOUNT_BURST: Final = 512
+CHIPS_PER_MINUTE: Final = 6
+CHIPS_BURST: Final = 64
+"""A fleet that starts has 64 chips asked for at once and six more a minute; one that sends their certificates, none."""
+
 MAX_KNOWN: Final = 4096
 _LOCKS: Final = 64
+
+
+class AskedTooOften(CollateralUnavailable):
+    """Not at hand, and not asked for: the account has had its share of questions. The account's own doing alone."""
 
 
 class CollateralSource(Protocol):
     """Answers requests. Any thread; blocks; the same request twice at once is asked of a vendor once."""
 
-    def get(self, request: Request, now: datetime) -> tuple[Collateral, ...]:
-        """The collateral of a request, valid at `now`.
+    def get(self, request: Request, now: datetime, *, account: str) -> tuple[Collateral, ...]:
+        """The collateral of a request that `account` has need of, valid at `now`.
 
         Raises:
             CollateralUnavailable: COLLATERAL_UNAVAILABLE, or COLLATERAL_EXPIRED if what is kept has run out.
+            AskedTooOften: nothing valid is kept, and a vendor may not be asked for this account now.
         """
         ...
 
@@ -94,10 +109,15 @@ class CachedSource:
         self._known: OrderedDict[bytes, Request] = OrderedDict()
         self._failed: OrderedDict[bytes, datetime] = OrderedDict()
         self._lock = threading.Lock()
+        self._rates = Rates(per_minute=ACCOUNT_PER_MINUTE, burst=ACCOUNT_BURST)
+        self._chips = Rates(per_minute=CHIPS_PER_MINUTE, burst=CHIPS_BURST)
         self._asking = tuple(threading.Lock() for _ in range(_LOCKS))
 
-    def get(self, request: Request, now: datetime) -> tuple[Collateral, ...]:
+    def get(self, request: Request, now: datetime, *, account: str) -> tuple[Collateral, ...]:
         """From the cache, or renewed first when it is time."""
+        return self._get(request, now, lambda: self._take(request, account, now))
+
+    def _get(self, request: Request, now: datetime, take: Callable[[], None]) -> tuple[Collateral, ...]:
         key = request.key
         found = self._cache.get(key)
         if found is not None and not self._due(request, found, now):
@@ -108,7 +128,7 @@ class CachedSource:
             try:
                 found = self._cache.get(key)  # another thread may have asked meanwhile
                 if found is None or self._due(request, found, now):
-                    found = self._renewed(key, request, now) or found
+                    found = self._renewed(key, request, now, take, kept=found) or found
             finally:
                 asking.release()
         return self._served(request, found, now)
@@ -120,14 +140,30 @@ class CachedSource:
         missing = 0
         for request in known:
             try:
-                self.get(request, now)
+                self._get(request, now, lambda: None)
             except CollateralUnavailable:
                 missing += 1
         return missing
 
-    def _renewed(self, key: bytes, request: Request, now: datetime) -> Cached | None:
+    def _take(self, request: Request, account: str, now: datetime) -> None:
+        rates = self._chips if isinstance(request, VCEK) else self._rates
+        try:
+            rates.take(account, now)
+        except SealbidError as error:
+            message = f"{request.name} is not asked for, want it later: {error.message}"
+            raise AskedTooOften(Reason.COLLATERAL_UNAVAILABLE, message) from None
+
+    def _renewed(
+        self, key: bytes, request: Request, now: datetime, take: Callable[[], None], *, kept: Cached | None
+    ) -> Cached | None:
         if self._services is None or self._failed_lately(key, now):
             return None
+        try:
+            take()
+        except AskedTooOften:
+            if kept is None or now >= kept.valid_until:
+                raise
+            return None  # the process renews what it serves by itself
         try:
             answer = self._services.fetch(request, now)
         except (TransportError, AttestationError):

@@ -11,8 +11,8 @@ from attestation.binding import MAX_CHALLENGE_SECONDS, Challenge
 from attestation.codec.labels import sha256
 from attestation.errors import NotGenuine, Reason, Stale
 from attestation.identity import provider_id as provider_id_of
+from attestation.rates import Rates
 from attestation.registry.journal import Journal
-from attestation.registry.rates import Rates
 from attestation.registry.store import RegistryStore, Spent
 
 

@@ -7,10 +7,10 @@ from datetime import datetime
 from attestation.certificate import pinnable_spki_sha256, spki_sha256
 from attestation.errors import NotGenuine, Reason
 from attestation.identity import gateway_id_of
+from attestation.rates import Rates
 from attestation.registration import check_enrolment
 from attestation.registry.gateways import SIGNING_USE, TLS_USE, LoggedGateway
 from attestation.registry.journal import Journal
-from attestation.registry.rates import Rates
 from attestation.registry.store import RegistryStore, StoredGateway
 from attestation.tlog import entry as entries
 

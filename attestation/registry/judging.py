@@ -80,17 +80,18 @@ def judge_completed(
     registration: Registration,
     *,
     completer: Completer,
+    account: str,
     audience: str,
     policy: AppraisalPolicy,
     verifiers: Verifiers,
     now: datetime,
 ) -> tuple[Registration, Judgement]:
-    """The registration with the collateral it was judged with, and what came of it.
+    """The registration of `account` with the collateral it was judged with, and what came of it.
 
     Collateral that was not to be had becomes findings where the judgement could not decide. A vendor's word that had
     no room in the bundle is a finding always: nobody is admitted because it is not there.
     """
-    completion = completer.complete(registration.bundle, now)
+    completion = completer.complete(registration.bundle, now, account=account)
     completed = replace(registration, bundle=completion.bundle)
     judgement = judge(completed, audience=audience, policy=policy, verifiers=verifiers, now=now)
     left_out = tuple(finding_of(error) for error in completion.left_out)

@@ -34,6 +34,7 @@ from attestation.errors import (
 )
 from attestation.identity import provider_id as provider_id_of
 from attestation.lease import Heartbeat, Lease, sign_heartbeat, sign_lease
+from attestation.rates import Rates
 from attestation.registry.activation import Activations
 from attestation.registry.challenges import Challenges
 from attestation.registry.enrolment import Enrolment
@@ -41,7 +42,6 @@ from attestation.registry.entries import Judge, findings_json, move_entries, pla
 from attestation.registry.gateways import LoggedGateway
 from attestation.registry.journal import Journal
 from attestation.registry.judging import REVOKED, Judgement, finding_of, judge_completed, read_challenge
-from attestation.registry.rates import Rates
 from attestation.registry.store import Moved, RegistryStore, StoredAdmission, WantedComponent
 from attestation.registry.values import Activation, Admitted, Refused, Registration, Verdict
 from attestation.tee.interface import Verifiers
@@ -129,7 +129,7 @@ class Registry:
         now = self._clock()
         self._rates.take(provider, now)
         provider_id = provider_id_of(provider)
-        registration, judgement = self._judged(registration, provider_id, now)
+        registration, judgement = self._judged(provider, registration, now)
         verified = judgement.verified
         if judgement.findings or verified is None:
             return self._refuse(provider, registration, judgement, now)
@@ -200,10 +200,10 @@ class Registry:
 
     # ---- a registration, step by step --------------------------------------------------------------------------------
 
-    def _judged(self, registration: Registration, provider_id: bytes, now: datetime) -> tuple[Registration, Judgement]:
+    def _judged(self, provider: str, registration: Registration, now: datetime) -> tuple[Registration, Judgement]:
         """The registration as it was judged, completed with collateral, and what came of it."""
         try:
-            challenge = read_challenge(registration, provider_id)
+            challenge = read_challenge(registration, provider_id_of(provider))
             self._challenges.spend(challenge, now)
         except AttestationError as error:
             return registration, Judgement(verified=None, findings=(finding_of(error),))
@@ -211,6 +211,7 @@ class Registry:
         registration, judgement = judge_completed(
             registration,
             completer=self._completer,
+            account=provider,
             audience=self._journal.origin,
             policy=self._policy,
             verifiers=self._verifiers,

@@ -32,7 +32,7 @@ from attestation.collateral.config import CollateralMode, open_completer, open_s
 from attestation.collateral.source import CachedSource
 from attestation.errors import SealbidError, SettingsError
 from attestation.files import read_file
-from attestation.registry.rates import Rates
+from attestation.rates import Rates
 from attestation.registry.registry import Registry
 from attestation.registry.sqlmodel_store import SQLiteRegistryStore
 from attestation.rpc.auth import MAX_KEYS_BYTES, APIKeys, server_tls

@@ -11,7 +11,7 @@ from attestation.collateral.complete import FetchingCompleter
 from attestation.collateral.config import CollateralMode, CollateralSettings, open_completer, open_source
 from attestation.errors import Reason
 from attestation.tee.snp.product import Product
-from tests.support import fake_amd
+from tests.support import fake_amd, fake_tsm
 from tests.support.vendor_server import VendorServer, reply, serving
 
 pytestmark = pytest.mark.net
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.net
 NOW = fake_amd.NOW
 VCEK, CRL = fake_amd.leaf(Product.GENOA), fake_amd.crl(Product.GENOA)
 WORLD = fake_amd.good()
-SENT = EvidenceBundle(challenge=b"c", keyset=b"k", binding=b"b", evidence=(WORLD.evidence,), collateral=())
+BINDING = fake_tsm.binding().encode()
+SENT = EvidenceBundle(challenge=b"c", keyset=b"k", binding=BINDING, evidence=(WORLD.evidence,), collateral=())
 
 
 def kds(link: ssl.SSLSocket, request: bytes) -> None:
@@ -45,13 +46,13 @@ def test_a_bundle_is_completed_from_a_mirror_and_then_from_the_cache(tmp_path: P
     """What the mirror has is in the bundle, what it has not is named; offline the cache gives the same."""
     with serving(kds) as server:
         online = completer(server, tmp_path)
-        done = online.complete(SENT, NOW)
+        done = online.complete(SENT, NOW, account="provider-a")
         online.close()
     assert {item.data for item in done.bundle.collateral} == {VCEK, CRL.data}
     assert [error.message.partition(" is ")[0] for error in done.missing] == ["amd vcek chain of Genoa"]
     assert len(server.asked) == 3
     offline = completer(server, tmp_path, CollateralMode.CACHE)
-    again = offline.complete(SENT, NOW)
+    again = offline.complete(SENT, NOW, account="provider-a")
     offline.close()
     assert set(again.bundle.collateral) == set(done.bundle.collateral)
 
@@ -60,7 +61,7 @@ def test_a_mirror_nobody_vouches_for_gives_nothing(tmp_path: Path) -> None:
     """Its certificate decides before it hears what is asked: a chip's id does not leave the process."""
     with serving(kds, name="elsewhere.example") as server:
         online = completer(server, tmp_path)
-        done = online.complete(SENT, NOW)
+        done = online.complete(SENT, NOW, account="provider-a")
         online.close()
     assert done.bundle == SENT
     assert {error.reason for error in done.missing} == {Reason.COLLATERAL_UNAVAILABLE}

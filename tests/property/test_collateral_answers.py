@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from attestation.bundle import Collateral, Evidence
 from attestation.claims import TEEKind
-from attestation.collateral.needs import needs
+from attestation.collateral.needs import Planner
 from attestation.collateral.requests import (
     VCEK,
     AMDChain,
@@ -125,4 +125,4 @@ def test_planning_is_total(kind: TEEKind, data: bytes) -> None:
     """No bytes of evidence or collateral make planning raise, nor ask without end."""
     kinds = ("nvidia-chain", "nvidia-rim", "amd-certificate", "nvidia-ocsp")
     collateral = [Collateral(kind=name, data=data) for name in kinds]
-    assert len(needs([Evidence(kind=kind, format="x", data=data)], collateral)) <= 64
+    assert len(Planner().needs([Evidence(kind=kind, format="x", data=data)], collateral)) <= 64

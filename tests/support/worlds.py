@@ -18,8 +18,8 @@ from attestation.bundle import EvidenceBundle
 from attestation.claims import ComponentID, ComponentKind, TEEKind
 from attestation.identity import provider_id
 from attestation.lease import sign_heartbeat
+from attestation.rates import Rates
 from attestation.registration import sign_registration
-from attestation.registry.rates import Rates
 from attestation.registry.registry import Registry, RegistryKeys
 from attestation.registry.values import Admitted, Refused, Registration, Verdict
 from attestation.rpc.pinning import WORKER_NAME, TLSIdentity, make_identity

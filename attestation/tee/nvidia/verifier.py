@@ -26,7 +26,9 @@ from attestation.tee.nvidia.standing import Stand
 
 GPU_FORMAT: Final = "nvidia-spdm-1.1"
 SWITCH_FORMAT: Final = "nvidia-switch-spdm-1.1"
-_SWITCH_MARK: Final = b"LS_10"
+SWITCH_MARK: Final = b"LS_10"
+"""Chains whose leaf holds it are a switch's."""
+
 _VIDEO_DECODER: Final = 35
 """The golden value of the video decoder's firmware; unmeasured while the decoder is off (NVIDIA nvtrust)."""
 
@@ -73,7 +75,7 @@ class NVIDIASwitchVerifier:
         """What a genuine switch says. Raises as `attestation.tee.interface.Verifier` promises."""
         _check_format(evidence, TEEKind.NVIDIA_SWITCH, SWITCH_FORMAT)
         report = SwitchReport.read(evidence.data)
-        device = self._endorsements.device(report.exchange, _SWITCH_MARK, collateral)
+        device = self._endorsements.device(report.exchange, SWITCH_MARK, collateral)
         device.check(ComponentKind.SWITCH, now)
         if device.pdi != report.pdi:
             raise NotGenuine(Reason.CHIP_MISMATCH, "switch report names another device, want that of its chain")

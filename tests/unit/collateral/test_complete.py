@@ -4,25 +4,28 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
 from attestation.bundle import MAX_BUNDLE_BYTES, MAX_COLLATERAL, Collateral, Evidence, EvidenceBundle
-from attestation.claims import TEEKind
+from attestation.claims import DEVICE_KINDS, TEEKind
+from attestation.collateral import complete as complete_module
 from attestation.collateral.complete import AsSent, Completion, FetchingCompleter
 from attestation.collateral.kinds import KINDS
+from attestation.collateral.needs import Planner
 from attestation.collateral.requests import (
     CertificateStatus,
     ReferenceManifest,
     Request,
 )
+from attestation.collateral.source import AskedTooOften
 from attestation.errors import CollateralUnavailable, Reason
 from attestation.simulated.formats import COLLATERAL_KIND
 from attestation.tee.certificates import der_of
+from attestation.tee.nvidia.endorsements import Endorsements
 from attestation.tee.snp.product import Product
-from tests.support import fake_amd, fake_intel, fake_nvidia
+from tests.support import fake_amd, fake_intel, fake_nvidia, fake_tsm
 
 NOW = datetime.fromisoformat("2026-11-22T12:00:00+00:00")
 Answering = Callable[[Request], tuple[Collateral, ...]]
@@ -40,7 +43,7 @@ class Kept:
         self.asked: list[Request] = []
         self._lock = threading.Lock()
 
-    def get(self, request: Request, now: datetime) -> tuple[Collateral, ...]:
+    def get(self, request: Request, now: datetime, *, account: str) -> tuple[Collateral, ...]:
         with self._lock:
             self.asked.append(request)
         found = self.answers.get(type(request).__name__)
@@ -51,9 +54,10 @@ class Kept:
 
 @contextmanager
 def completing(source: Kept, *, seconds: float = 60) -> Iterator[Callable[[EvidenceBundle], Completion]]:
-    completer = FetchingCompleter(source, seconds=seconds)
+    planner = Planner(Endorsements(roots=NVIDIA.roots, rim_roots=NVIDIA.rim_maker.roots))
+    completer = FetchingCompleter(source, seconds=seconds, planner=planner)
     try:
-        yield lambda bundle: completer.complete(bundle, NOW)
+        yield lambda bundle: completer.complete(bundle, NOW, account="provider-a")
     finally:
         completer.close()
 
@@ -64,8 +68,14 @@ def completed(source: Kept, bundle: EvidenceBundle) -> Completion:
 
 
 def bundle(evidence: list[Evidence], collateral: list[Collateral]) -> EvidenceBundle:
+    devices = sorted((part.sha256, DEVICE_KINDS[part.kind]) for part in evidence if part.kind in DEVICE_KINDS)
+    binding = fake_tsm.binding(devices=tuple((kind, digest) for digest, kind in devices))
     return EvidenceBundle(
-        challenge=b"c", keyset=b"k", binding=b"b", evidence=tuple(evidence), collateral=tuple(collateral)
+        challenge=b"c",
+        keyset=b"k",
+        binding=binding.encode(),
+        evidence=tuple(evidence),
+        collateral=tuple(collateral),
     )
 
 
@@ -73,10 +83,16 @@ def item(kind: str, data: bytes = b"x") -> Collateral:
     return Collateral(kind=kind, data=data)
 
 
+CPU = fake_amd.good().evidence
+INTEL = fake_intel.mint(TEEKind.TDX)
+NEWER = item("intel-dcap-json", b"newer")
+NVIDIA = fake_nvidia.FakeNVIDIA()
+
+
 def test_as_sent_is_as_sent() -> None:
     """Without a source nothing is added and nothing is missing."""
     sent = bundle([fake_amd.good().evidence], [])
-    assert AsSent().complete(sent, NOW) == Completion(bundle=sent, missing=())
+    assert AsSent().complete(sent, NOW, account="provider-a") == Completion(bundle=sent, missing=())
 
 
 def test_what_is_needed_is_added_and_the_rest_stays() -> None:
@@ -94,11 +110,12 @@ def test_what_is_needed_is_added_and_the_rest_stays() -> None:
 
 def test_newer_statements_take_the_place_of_those_sent() -> None:
     """The worker's TCB info and revocation list go when the vendor's came: nobody may be judged by older news."""
-    world, amd = fake_intel.mint(TEEKind.TDX), fake_amd.good()
-    newer, newest = item("intel-dcap-json", b"newer"), item("amd-crl", b"newest")
-    sent = bundle([world.evidence, amd.evidence], [world.collateral, *amd.collateral, item("amd-crl", b"older")])
-    done = completed(Kept(IntelCollateral=(newer,), AMDRevocations=(newest,)), sent)
-    assert done.bundle.collateral == (newer, newest, *amd.collateral)
+    done = completed(Kept(IntelCollateral=(NEWER,)), bundle([INTEL.evidence], [INTEL.collateral]))
+    assert done.bundle.collateral == (NEWER,)
+    amd, newest = fake_amd.good(), item("amd-crl", b"newest")
+    sent = bundle([amd.evidence], [item("amd-crl", b"older"), *amd.collateral])
+    done = completed(Kept(AMDRevocations=(newest,)), sent)
+    assert done.bundle.collateral == (newest, *amd.collateral)
 
 
 def test_what_was_sent_serves_when_nothing_newer_is_to_be_had() -> None:
@@ -112,13 +129,12 @@ def test_what_was_sent_serves_when_nothing_newer_is_to_be_had() -> None:
 
 def test_a_fetched_manifests_signers_are_asked_for_too() -> None:
     """The second round asks for the status of who signed what the first round brought."""
-    nvidia = fake_nvidia.FakeNVIDIA()
-    gpu = nvidia.gpu()
-    driver, vbios = nvidia.rims()
+    gpu = NVIDIA.gpu()
+    driver, vbios = NVIDIA.rims()
     answers = iter([driver, vbios])
     status = item("nvidia-ocsp")
     source = Kept(ReferenceManifest=lambda _: (next(answers),), CertificateStatus=(status,))
-    done = completed(source, bundle([gpu.evidence()], [gpu.chain]))
+    done = completed(source, bundle([CPU, gpu.evidence()], [gpu.chain]))
     assert sum(isinstance(request, ReferenceManifest) for request in source.asked) == 2
     assert sum(isinstance(request, CertificateStatus) for request in source.asked) == 3 + 3
     assert len({request.key for request in source.asked}) == len(source.asked)
@@ -127,8 +143,7 @@ def test_a_fetched_manifests_signers_are_asked_for_too() -> None:
 
 def test_a_newer_status_takes_the_place_of_that_of_the_same_certificate() -> None:
     """Of two answers about one certificate the vendor's is kept; answers about others stay."""
-    nvidia = fake_nvidia.FakeNVIDIA()
-    gpu, other = nvidia.gpu(), nvidia.gpu()
+    gpu, other = NVIDIA.gpu(), NVIDIA.gpu()
     brom, ica = gpu.levels[1], gpu.levels[2]
     revoked = fake_nvidia.answer(brom, ica, status="revoked")
     foreign = fake_nvidia.answer(other.levels[1], other.levels[2])
@@ -139,7 +154,8 @@ def test_a_newer_status_takes_the_place_of_that_of_the_same_certificate() -> Non
             raise unavailable(request)
         return (revoked,)
 
-    sent = bundle([fake_amd.good().evidence], [gpu.chain, fake_nvidia.answer(brom, ica), foreign, item("nvidia-ocsp")])
+    old = fake_nvidia.answer(brom, ica)
+    sent = bundle([CPU, gpu.evidence()], [gpu.chain, old, foreign, item("nvidia-ocsp")])
     done = completed(Kept(CertificateStatus=about_brom), sent)
     assert done.bundle.collateral == (revoked, gpu.chain, foreign, item("nvidia-ocsp"))
 
@@ -173,10 +189,6 @@ def test_what_does_not_come_in_time_is_missing() -> None:
             ]
     finally:
         answer.set()
-
-
-INTEL = fake_intel.mint(TEEKind.TDX)
-NEWER = item("intel-dcap-json", b"newer")
 
 
 def padding(size: int, kind: str) -> list[Collateral]:
@@ -223,14 +235,52 @@ def test_the_simulated_kind_is_one_that_is_read() -> None:
 
 def test_without_room_for_what_a_vendor_says_nothing_older_stands_in_for_it() -> None:
     """Evidence that leaves no room: neither statement is there, and that one is left out is told."""
-    filling = [replace(INTEL.evidence, data=bytes([number]) * (1 << 20)) for number in range(15)]
+    filling = [NVIDIA.gpu().evidence(bytes([number]) * (1 << 20)) for number in range(15)]
     left = (1 << 20) - len(INTEL.evidence.data) - len(INTEL.collateral.data)
-    evidence = [INTEL.evidence, *filling, replace(INTEL.evidence, data=b"x" * left)]
+    evidence = [INTEL.evidence, *filling, NVIDIA.gpu().evidence(b"x" * left)]
     large = item("intel-dcap-json", b"n" * (len(INTEL.collateral.data) + 1))
-    with_old = bundle(evidence, [INTEL.collateral])
-    done = completed(Kept(IntelCollateral=(large,)), with_old)
+    done = completed(Kept(IntelCollateral=(large,)), bundle(evidence, [INTEL.collateral]))
     assert done.bundle.collateral == ()
     assert [error.reason for error in done.left_out] == [Reason.COLLATERAL_UNAVAILABLE]
+
+
+def test_chains_beside_a_machines_own_do_not_keep_its_status_from_being_asked() -> None:
+    """Twenty-two forged chains before the real one: the real device's revocation is what the bundle is judged by."""
+    gpu, forger = NVIDIA.gpu(), fake_nvidia.FakeNVIDIA()
+    brom, ica = gpu.levels[1], gpu.levels[2]
+    revoked = fake_nvidia.answer(brom, ica, status="revoked")
+    source = Kept(
+        CertificateStatus=lambda request: (
+            (revoked,) if getattr(request, "certificate", b"") == brom.der else (item("nvidia-ocsp"),)
+        )
+    )
+    carried = [*(forger.gpu().chain for _ in range(22)), gpu.chain, fake_nvidia.answer(brom, ica)]
+    done = completed(source, bundle([CPU, gpu.evidence()], carried))
+    assert revoked in done.bundle.collateral
+    assert fake_nvidia.answer(brom, ica) not in done.bundle.collateral
+    assert sum(isinstance(request, CertificateStatus) for request in source.asked) == 3
+
+
+def test_nobody_has_more_asked_than_a_machine_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes beyond the limit is not asked, and the bundle is not decided without it."""
+    monkeypatch.setattr(complete_module, "MAX_REQUESTS", 4)
+    gpu = NVIDIA.gpu()
+    source = Kept(CertificateStatus=(item("nvidia-ocsp"),))
+    done = completed(source, bundle([CPU, gpu.evidence()], [gpu.chain]))
+    assert len(source.asked) == 4
+    # three for the chip, three for the device's certificates, two manifests
+    assert len(done.left_out) == 3 + 3 + 2 - 4
+
+
+def test_what_is_not_asked_for_an_account_leaves_its_bundle_undecided() -> None:
+    """An account that had its share of questions is not judged by the statements it carries."""
+
+    def refusing(_: Request) -> tuple[Collateral, ...]:
+        raise AskedTooOften(Reason.COLLATERAL_UNAVAILABLE, "calls are too many, want fewer")
+
+    done = completed(Kept(IntelCollateral=refusing), bundle([INTEL.evidence], [INTEL.collateral]))
+    assert [error.reason for error in done.left_out] == [Reason.COLLATERAL_UNAVAILABLE]
+    assert done.missing == ()
 
 
 def test_what_a_worker_sent_and_has_no_room_is_told() -> None:

@@ -80,7 +80,7 @@ def test_the_mode_cache_asks_nobody(tmp_path: Path) -> None:
 
     source = open_source(settings, tmp_path / "collateral", pause=pause, jitter=lambda: 0.0)
     with pytest.raises(CollateralUnavailable):
-        source.get(ReferenceManifest(id="NV_GPU_DRIVER_GH100_550.90.07"), NOW)
+        source.get(ReferenceManifest(id="NV_GPU_DRIVER_GH100_550.90.07"), NOW, account="provider-a")
     open_completer(settings, source).close()
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from attestation.bundle import Collateral, Evidence
+from attestation.binding import device_digest
+from attestation.bundle import Collateral, Evidence, EvidenceBundle
 from attestation.claims import TEEKind
-from attestation.collateral.needs import MAX_REQUESTS, needs
+from attestation.collateral.needs import Planner, evidence_in_question
 from attestation.collateral.requests import (
     VCEK,
     AMDChain,
@@ -20,15 +21,22 @@ from attestation.collateral.requests import (
     Request,
 )
 from attestation.tee.certificates import der_of
+from attestation.tee.nvidia.endorsements import Endorsements
 from attestation.tee.snp.product import CHIP_ID_BYTES, Product
-from tests.support import fake_amd, fake_azure, fake_intel, fake_nvidia
+from tests.support import fake_amd, fake_azure, fake_intel, fake_nvidia, fake_tsm
 from tests.support.vectors import vectors
 
 NVIDIA = fake_nvidia.FakeNVIDIA()
+PLANNER = Planner(Endorsements(roots=NVIDIA.roots, rim_roots=NVIDIA.rim_maker.roots))
+needs = PLANNER.needs
 
 
 def recorded(kind: TEEKind, *parts: str) -> Evidence:
     return Evidence(kind=kind, format="recorded", data=vectors(*parts).read_bytes())
+
+
+def recorded_chain(*parts: str) -> Collateral:
+    return Collateral(kind="nvidia-chain", data=vectors(*parts, "chain.pem").read_bytes())
 
 
 def revocations(signer: AMDSigner = AMDSigner.VCEK) -> AMDRevocations:
@@ -122,8 +130,9 @@ def test_an_azure_machine_needs_what_its_hardware_does() -> None:
 
 def test_a_recorded_gpu_needs_the_manifests_of_its_names() -> None:
     """The ids are those under which NVIDIA keeps the manifests of this very driver and VBIOS."""
-    gpu = recorded(TEEKind.NVIDIA_GPU, "nvidia-gpu", "550.90.07_96009F0001_c438e7e714", "report.bin")
-    assert needs([gpu], []) == (
+    parts = ("nvidia-gpu", "550.90.07_96009F0001_c438e7e714")
+    asked = Planner().needs([recorded(TEEKind.NVIDIA_GPU, *parts, "report.bin")], [recorded_chain(*parts)])
+    assert asked[3:] == (
         ReferenceManifest(id="NV_GPU_DRIVER_GH100_550.90.07"),
         ReferenceManifest(id="NV_GPU_VBIOS_1010_0200_882_96009F0001"),
     )
@@ -131,8 +140,9 @@ def test_a_recorded_gpu_needs_the_manifests_of_its_names() -> None:
 
 def test_a_recorded_switch_needs_its_firmwares_manifest() -> None:
     """An LS10's id has the board NVIDIA names in its manifests."""
-    switch = recorded(TEEKind.NVIDIA_SWITCH, "nvidia-switch", "LS10_9610550001_352fc991e8", "report.bin")
-    assert needs([switch], []) == (ReferenceManifest(id="NV_SWITCH_BIOS_5612_0002_890_9610550001"),)
+    parts = ("nvidia-switch", "LS10_9610550001_352fc991e8")
+    asked = Planner().needs([recorded(TEEKind.NVIDIA_SWITCH, *parts, "report.bin")], [recorded_chain(*parts)])
+    assert asked[3:] == (ReferenceManifest(id="NV_SWITCH_BIOS_5612_0002_890_9610550001"),)
 
 
 def statuses(requests: tuple[Request, ...]) -> list[CertificateStatus]:
@@ -158,9 +168,9 @@ def test_what_devices_share_is_asked_for_once() -> None:
 
 def test_a_manifest_needs_the_status_of_its_signers() -> None:
     """The three below the root, in order."""
-    manifest = NVIDIA.rims()[0]
+    gpu, manifest = NVIDIA.gpu(), NVIDIA.rims()[0]
     ders = [der_of(level.certificate) for level in NVIDIA.rim_maker.chain]
-    assert statuses(needs([], [manifest])) == [
+    assert statuses(needs([gpu.evidence()], [gpu.chain, manifest]))[3:] == [
         CertificateStatus(certificate=ders[place], issuer=ders[place + 1]) for place in range(3)
     ]
 
@@ -177,7 +187,53 @@ def test_what_does_not_read_needs_nothing() -> None:
             assert needs([], [Collateral(kind=item_kind, data=data)]) == ()
 
 
-def test_nobody_has_more_asked_than_a_machine_needs() -> None:
-    """However many certificates a worker sends, the number of questions is bounded."""
-    chains = [NVIDIA.gpu().chain for _ in range(MAX_REQUESTS)]
-    assert len(needs([], chains)) == MAX_REQUESTS
+def test_what_no_report_is_signed_by_plans_nothing() -> None:
+    """Chains beside a machine's own, forged or genuine, and manifests it does not run, have nobody asked."""
+    gpu, elsewhere = NVIDIA.gpu(), fake_nvidia.FakeNVIDIA()
+    beside = [*(elsewhere.gpu().chain for _ in range(11)), *(NVIDIA.gpu().chain for _ in range(11))]
+    foreign = elsewhere.rim(kind="driver", product="GH100", version="999.99.99", golden=fake_nvidia.DRIVER_GOLDEN)
+    assert needs([gpu.evidence()], [*beside, foreign, gpu.chain]) == needs([gpu.evidence()], [gpu.chain])
+    assert needs([], [*beside, foreign]) == ()
+
+
+def test_a_device_of_a_forged_nvidia_plans_nothing() -> None:
+    """A report signed under a root that is not pinned, or changed after it was signed, is asked for nowhere."""
+    forged, gpu = fake_nvidia.FakeNVIDIA().gpu(), NVIDIA.gpu()
+    assert needs([forged.evidence()], [forged.chain]) == ()
+    report = bytearray(gpu.report())
+    report[10] ^= 1
+    assert needs([gpu.evidence(bytes(report))], [gpu.chain]) == ()
+
+
+def test_forged_manifests_plan_no_status() -> None:
+    """Of a manifest under another root nobody is asked who signed it."""
+    gpu, elsewhere = NVIDIA.gpu(), fake_nvidia.FakeNVIDIA()
+    assert len(statuses(needs([gpu.evidence()], [gpu.chain, elsewhere.rims()[0]]))) == 3
+
+
+def test_an_azure_machine_without_a_quote_plans_nothing() -> None:
+    """Evidence that lacks what its verifier will ask for raises nothing here."""
+    world = fake_azure.on_tdx(td_quote=b"")
+    assert needs([world.evidence], []) == ()
+
+
+def bundled(*evidence: Evidence, named: tuple[Evidence, ...]) -> EvidenceBundle:
+    devices = tuple(("gpu", digest) for digest in sorted(device_digest(part.data) for part in named))
+    binding = fake_tsm.binding(devices=devices).encode()
+    return EvidenceBundle(challenge=b"c", keyset=b"k", binding=binding, evidence=evidence, collateral=())
+
+
+def test_a_bundle_counts_by_what_its_binding_names() -> None:
+    """One CPU and just the devices bound; more, fewer, or a binding that does not read, and none counts."""
+    cpu, other = fake_amd.good().evidence, fake_intel.mint(TEEKind.TDX).evidence
+    gpus = tuple(NVIDIA.gpu().evidence() for _ in range(2))
+    assert evidence_in_question(bundled(cpu, *gpus, named=gpus)) == (cpu, *gpus)
+    for evidence, named in (
+        ((cpu, other), ()),
+        (gpus, gpus),
+        ((cpu, *gpus), gpus[:1]),
+        ((cpu, *gpus[:1]), gpus),
+        ((cpu, gpus[0], gpus[0]), gpus[:1]),
+    ):
+        assert evidence_in_question(bundled(*evidence, named=named)) == ()
+    assert evidence_in_question(replace(bundled(cpu, named=()), binding=b"b")) == ()

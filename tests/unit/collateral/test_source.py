@@ -22,9 +22,10 @@ from attestation.collateral.requests import (
     ReferenceManifest,
     Request,
 )
-from attestation.collateral.source import FAILED_AGAIN, CachedSource
+from attestation.collateral.source import CHIPS_BURST, FAILED_AGAIN, AskedTooOften, CachedSource
 from attestation.collateral.transport import Response
 from attestation.errors import CollateralUnavailable, Reason, SealbidError
+from attestation.rates import Rates
 from attestation.tee.certificates import der_of
 from attestation.tee.snp.product import Product
 from tests.support import fake_amd, fake_intel, fake_nvidia
@@ -51,8 +52,8 @@ class Desk:
         services = self.vendors.services() if online else None
         return CachedSource(cache=self.cache, services=services, jitter=lambda: self.jitter)
 
-    def get(self, now: datetime, request: Request = CRL) -> tuple[Collateral, ...]:
-        return self.source.get(request, now)
+    def get(self, now: datetime, request: Request = CRL, *, account: str = "provider-a") -> tuple[Collateral, ...]:
+        return self.source.get(request, now, account=account)
 
     def refusal(self, now: datetime) -> Reason:
         with pytest.raises(CollateralUnavailable) as refused:
@@ -64,7 +65,7 @@ def test_the_second_asker_is_served_from_the_cache(tmp_path: Path) -> None:
     """One fetch serves until renewal is due, also a process that starts later."""
     desk = Desk(tmp_path)
     assert desk.get(NOW) == desk.get(NOW + HOUR) == (LIST,)
-    assert desk.made().get(CRL, NOW + 2 * HOUR) == (LIST,)
+    assert desk.made().get(CRL, NOW + 2 * HOUR, account="provider-a") == (LIST,)
     assert len(desk.vendors.asked) == 1
 
 
@@ -118,7 +119,7 @@ def test_without_any_answer_it_is_unavailable(tmp_path: Path) -> None:
     assert desk.refusal(NOW) is Reason.COLLATERAL_UNAVAILABLE
     desk.vendors.down = False
     with pytest.raises(CollateralUnavailable):
-        desk.made(online=False).get(CRL, NOW)
+        desk.made(online=False).get(CRL, NOW, account="provider-a")
 
 
 def test_offline_serves_what_is_kept(tmp_path: Path) -> None:
@@ -126,9 +127,9 @@ def test_offline_serves_what_is_kept(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.get(NOW)
     offline = desk.made(online=False)
-    assert offline.get(CRL, NOW + 8 * HOUR) == (LIST,)
+    assert offline.get(CRL, NOW + 8 * HOUR, account="provider-a") == (LIST,)
     with pytest.raises(CollateralUnavailable) as refused:
-        offline.get(CRL, NOW + 9 * HOUR)
+        offline.get(CRL, NOW + 9 * HOUR, account="provider-a")
     assert refused.value.reason is Reason.COLLATERAL_EXPIRED
     assert len(desk.vendors.asked) == 1
 
@@ -273,6 +274,40 @@ def test_every_kind_of_request_is_answered_and_kept(tmp_path: Path, request_: Re
     )
     store = CollateralCache(tmp_path, limit_bytes=1 << 20, limit_entries=100)
     now = INTEL.now if isinstance(request_, IntelCollateral) else NOW
-    got = CachedSource(cache=store, services=services, jitter=lambda: 0.0).get(request_, now)
+    got = CachedSource(cache=store, services=services, jitter=lambda: 0.0).get(request_, now, account="provider-a")
     assert [item.kind for item in got] == kinds
-    assert CachedSource(cache=store, services=None, jitter=lambda: 0.0).get(request_, now) == got
+    assert CachedSource(cache=store, services=None, jitter=lambda: 0.0).get(request_, now, account="provider-a") == got
+
+
+def chip_certificate(number: int) -> VCEK:
+    return VCEK(product=Product.GENOA, chip=number.to_bytes(64, "big"), tcb=fake_amd.tcb(Product.GENOA))
+
+
+def test_an_account_has_its_share_of_questions_and_no_other_accounts(tmp_path: Path) -> None:
+    """Chips that do not exist are asked for so many times and no more; others ask on, and what is kept is served."""
+    desk = Desk(tmp_path)
+    desk.vendors.vcek = fake_amd.leaf(Product.GENOA)
+    for number in range(1, CHIPS_BURST + 1):
+        with pytest.raises(CollateralUnavailable) as unknown:
+            desk.get(NOW, chip_certificate(number))
+        assert not isinstance(unknown.value, AskedTooOften)
+    asked = len(desk.vendors.asked)
+    with pytest.raises(AskedTooOften):
+        desk.get(NOW, chip_certificate(CHIPS_BURST + 1))
+    assert len(desk.vendors.asked) == asked
+    genuine = VCEK(product=Product.GENOA, chip=fake_amd.chip_id(Product.GENOA), tcb=fake_amd.tcb(Product.GENOA))
+    assert desk.get(NOW, genuine, account="provider-b")
+    assert desk.get(NOW, genuine) == desk.get(NOW, genuine, account="provider-b")
+    assert desk.get(NOW) == (LIST,)
+
+
+def test_what_is_kept_serves_an_account_that_may_not_have_it_renewed(tmp_path: Path) -> None:
+    """Due and still valid is served, over is not; the process itself renews without asking on anybody's account."""
+    desk = Desk(tmp_path)
+    desk.get(NOW)
+    desk.source._rates = Rates(per_minute=0, burst=0)
+    assert desk.get(NOW + 8 * HOUR) == (LIST,)
+    with pytest.raises(AskedTooOften):
+        desk.get(NOW + 10 * HOUR)
+    desk.vendors.amd_crl = fake_amd.crl(Product.GENOA, issued=10 * HOUR).data
+    assert desk.source.refresh(NOW + 11 * HOUR) == 0

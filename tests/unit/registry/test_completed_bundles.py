@@ -28,9 +28,11 @@ class Adding:
     missing: tuple[CollateralUnavailable, ...] = ()
     left_out: tuple[CollateralUnavailable, ...] = ()
     shown: list[EvidenceBundle] = field(default_factory=list)
+    accounts: list[str] = field(default_factory=list)
 
-    def complete(self, bundle: EvidenceBundle, now: datetime) -> Completion:
+    def complete(self, bundle: EvidenceBundle, now: datetime, *, account: str) -> Completion:
         self.shown.append(bundle)
+        self.accounts.append(account)
         collateral = self.like.collateral if self.like else bundle.collateral
         completed = replace(bundle, collateral=collateral)
         return Completion(bundle=completed, missing=self.missing, left_out=self.left_out)
@@ -51,8 +53,10 @@ def test_the_completed_bundle_is_judged_logged_archived_and_handed_out() -> None
     """A worker that sends bare evidence is admitted; everybody gets the bytes the verdict names."""
     here, machine = world(), Machine()
     whole, bare = sent_bare(here, machine)
-    verdict = registered(here, Adding(like=whole), machine, bare)
+    completer = Adding(like=whole)
+    verdict = registered(here, completer, machine, bare)
     assert isinstance(verdict, Admitted)
+    assert completer.accounts == [machine.provider]
     assert verdict.presented.bundle == whole
     logged = parse_entry(verdict.presented.verdict_entry).body["evidence"]
     assert isinstance(logged, list)

@@ -13,7 +13,7 @@ from attestation.claims import ComponentID, ComponentKind
 from attestation.codec.labels import sha256
 from attestation.errors import NotGenuine, Reason, SealbidError, Stale
 from attestation.lease import open_lease
-from attestation.registry.rates import Rates
+from attestation.rates import Rates
 from attestation.registry.values import Admitted, Refused, Verdict
 from attestation.rpc.pinning import WORKER_NAME, make_identity
 from attestation.simulated.formats import DEVELOPMENT_MEASUREMENT

@@ -10,8 +10,8 @@ from attestation.binding import Challenge, KeyBinding, Profile
 from attestation.bundle import EvidenceBundle
 from attestation.claims import TEEKind
 from attestation.errors import MalformedEvidence, NotGenuine, Reason, SealbidError
+from attestation.rates import Rates
 from attestation.registry.activation import Activations
-from attestation.registry.rates import Rates
 from attestation.registry.values import Activation, Admitted, Refused, Verdict
 from attestation.tee.tpm.credential import AttestationKey, activation_proof
 from attestation.tee.tpm.endorsement import read_endorsement_key
