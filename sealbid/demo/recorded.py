@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's last scene: real evidence of real machines, recorded by others, judged by the command an auditor uses.
+"""The demo's seventh scene: real evidence of real machines, recorded by others, judged by the command an auditor uses.
 
 The recordings are no part of the repository. They are looked for under `SEALBID_VECTORS` (default: `shared/vectors`
 beside the checkout); where they are absent the scene is one line.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's seven scenes, in order; each ends in a promise that held or in an error that says which did not."""
+"""The demo's eight scenes, in order; each ends in a promise that held or in an error that says which did not."""
 
 import asyncio
 import contextlib
@@ -20,6 +20,7 @@ from gateway.market.transcript import Transcript
 from sealbid.demo.caller import Answered, Caller
 from sealbid.demo.deployment import Deployment, ModelPlan, Plan, WorkerPlan
 from sealbid.demo.observer import account, offer_owners, receipt, verdicts
+from sealbid.demo.offline import show_offline
 from sealbid.demo.readiness import until_ready, until_serving
 from sealbid.demo.recorded import show_recorded
 from sealbid.demo.report import SIMULATED, Row, demo_console, show_refusal, show_requests
@@ -70,6 +71,7 @@ def run(*, output_dir: Path, json_output: bool) -> int:
     console.print(
         f"check one yourself: sealbid audit receipt {example} --trust {output_dir}/trust.toml", soft_wrap=True
     )
+    show_offline(deployment.trust_file.parent, output_dir, console)  # scene 8
     return 0
 
 
