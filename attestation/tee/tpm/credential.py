@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from attestation.codec.labels import hmac_sha256, label, lp
+from attestation.errors import MalformedEvidence, Reason
 from attestation.tee.tpm.algorithms import digest, digest_size, hash_class
 from attestation.tee.tpm.public import TPMKey
 
@@ -51,7 +52,11 @@ class Credential:
 
 
 def make_credential(ek: TPMKey, ak_name: bytes, secret: bytes, entropy: Callable[[int], bytes]) -> Credential:
-    """Seals `secret` (at most a digest) so that only the TPM of `ek` opens it, for the key called `ak_name` alone."""
+    """Seals `secret` (at most a digest) so that only the TPM of `ek` opens it, for the key called `ak_name` alone.
+
+    Raises:
+        MalformedEvidence: nothing can be sealed to this key.
+    """
     algorithm, key_bytes = _template(ek)
     seed, encrypted_seed = _sealed_seed(ek, algorithm, entropy)
     storage = kdfa(algorithm, seed, "STORAGE", ak_name, 8 * key_bytes)
@@ -98,7 +103,11 @@ def _sealed_seed(ek: TPMKey, algorithm: str, entropy: Callable[[int], bytes]) ->
         seed, hashed = entropy(size), hash_class(algorithm)
         # The padding's own randomness is the library's: it is not secret to whoever chose the seed.
         oaep = padding.OAEP(mgf=padding.MGF1(hashed), algorithm=hashed, label=b"IDENTITY\0")
-        return seed, ek.encrypt(seed, oaep)
+        try:
+            return seed, ek.encrypt(seed, oaep)
+        except ValueError:
+            message = "tpm endorsement key is one that nothing can be encrypted to, want a key of a tpm"
+            raise MalformedEvidence(Reason.MALFORMED, message) from None
     width = (ek.key_size + 7) // 8
     ephemeral = ec.derive_private_key(_scalar(entropy(width + 8), ek.key_size), ek.curve)
     own, theirs = ephemeral.public_key().public_numbers(), ek.public_numbers()

@@ -51,6 +51,8 @@ _DEVICE: Final = {
 }
 _TEXT: Final = re.compile(r"[\x20-\x7e]{1,64}")
 _RSA_BITS: Final = frozenset({2048, 3072, 4096})
+_RSA_EXPONENT: Final = 65537
+"""That of every default EK template. To others, and to even moduli, the library may fail to encrypt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,23 +109,29 @@ def read_endorsement_key(certificate_der: bytes) -> EndorsementKey:
     """The key of an EK certificate, without its chain.
 
     Raises:
-        MalformedEvidence: no certificate; UNSUPPORTED for a kind of key no default EK template has.
+        MalformedEvidence: no certificate, or no RSA key at all; UNSUPPORTED for a kind of key, or an exponent, that no
+            default EK template has.
         NotGenuine: CHAIN_INVALID for a certificate that is none of an EK.
     """
     certificate = read_certificate(certificate_der, f"{_NAME} certificate")
     key = certificate.public_key()
     if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
         raise unsupported(f"{_NAME} key", type(key).__name__, "rsa or ecc")
-    _check_size(key)
+    _check_key(key)
     _check_usage(certificate, key)
     names = _device(certificate)
     return EndorsementKey(certificate=certificate, key=key, **names)
 
 
-def _check_size(key: TPMKey) -> None:
+def _check_key(key: TPMKey) -> None:
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size not in _RSA_BITS:
             raise unsupported(f"{_NAME} key", f"rsa-{key.key_size}", "rsa-2048, 3072 or 4096")
+        numbers = key.public_numbers()
+        if numbers.e != _RSA_EXPONENT:
+            raise unsupported(f"{_NAME} key", "of another rsa exponent", str(_RSA_EXPONENT))
+        if numbers.n % 2 == 0:
+            raise MalformedEvidence(Reason.MALFORMED, f"{_NAME} key is of an even rsa modulus, want an odd one")
     elif key.curve.name not in {curve.name for curve in CURVES.values()}:
         raise unsupported(f"{_NAME} key", key.curve.name, "p-256 or p-384")
 
