@@ -138,6 +138,10 @@ class Candidates:
                     self._guard.check(key, self._clock())
             except SealbidError as error:
                 self._refuse(error)
+            except Exception as error:  # noqa: BLE001  a worker's bytes must not end the task that admits all others
+                self._metrics.dispatch(DispatchEvent.WORKER_REFUSED)
+                # Its type alone: an unknown failure's text may hold anything.
+                _LOG.warning("worker refused", extra={"reason": Reason.INTERNAL.value, "error": type(error).__name__})
             else:
                 self._enter(worker)
 

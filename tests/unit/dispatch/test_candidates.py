@@ -3,17 +3,21 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import pytest
 
 from attestation.appraisal.policy import AppraisalPolicy, read_policy
 from attestation.attested import AttestedWorker
 from attestation.binding import Profile
+from attestation.bundle import Collateral, Evidence
+from attestation.claims import EvidenceClaims, TEEKind
 from attestation.errors import Reason, SealbidError, SettingsError, Stale
 from attestation.registry.values import Admitted
 from attestation.revocation import SealGuard
+from attestation.tee.interface import Verifiers
 from attestation.verify import PresentedWorker
 from gateway.dispatch import candidates as module
 from gateway.dispatch.candidates import Candidates
@@ -42,7 +46,7 @@ class Feed:
 class Following:
     """Candidates over a world, and what they reported."""
 
-    def __init__(self, around: World, policy: AppraisalPolicy | None = None) -> None:
+    def __init__(self, around: World, policy: AppraisalPolicy | None = None, verifiers: Verifiers = SIMULATED) -> None:
         self.world = around
         self.feed = Feed()
         self.metrics = Observed()
@@ -54,7 +58,7 @@ class Following:
             guard=self.guard,
             trust=around.trust,
             policy=chosen,
-            verifiers=SIMULATED,
+            verifiers=verifiers,
             clock=around.clock,
             jitter=lambda: 0.0,
             admitted=self._admitted,
@@ -85,9 +89,11 @@ class Following:
 
 
 @asynccontextmanager
-async def following(around: World, policy: AppraisalPolicy | None = None) -> AsyncIterator[Following]:
+async def following(
+    around: World, policy: AppraisalPolicy | None = None, verifiers: Verifiers = SIMULATED
+) -> AsyncIterator[Following]:
     """Candidates at work."""
-    follower = Following(around, policy)
+    follower = Following(around, policy, verifiers)
     task = asyncio.ensure_future(follower.candidates.run())
     try:
         yield follower
@@ -197,3 +203,31 @@ async def test_a_forged_heartbeat_is_ignored() -> None:
     async with following(around) as follower:
         follower.send(b"not a heartbeat", around.heartbeat(), presented)
         assert (await follower.reported())[0] == "admitted"
+
+
+class Failing:
+    """A verifier that fails as no verifier should, as often as told."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def verify(self, evidence: Evidence, collateral: Sequence[Collateral], *, now: datetime) -> EvidenceClaims:
+        """What the simulated verifier says, once the failures are over."""
+        if self.left:
+            self.left -= 1
+            raise RecursionError("text of a worker's choosing")
+        return SIMULATED[evidence.kind].verify(evidence, collateral, now=now)
+
+
+async def test_a_verifier_that_fails_refuses_one_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """The worker whose bytes made it fail is refused and counted, its text is not logged, and the next is admitted."""
+    around, machine, other = world(), Machine(), Machine(seed=2, platform=b"platform-two")
+    first, second = around.admit(machine), around.admit(other)
+    async with following(around, verifiers={TEEKind.SIMULATED: Failing(1)}) as follower:
+        follower.send(around.heartbeat(), first, second)
+        assert await follower.reported() == ("admitted", other.keyset.keyset_id, None)
+        assert follower.metrics.events[DispatchEvent.WORKER_REFUSED] == 1
+        assert [worker.keyset_id for worker in follower.candidates.workers] == [other.keyset.keyset_id]
+    refusals = [record for record in caplog.records if record.getMessage() == "worker refused"]
+    assert [vars(record)["error"] for record in refusals] == ["RecursionError"]
+    assert "choosing" not in caplog.text
