@@ -210,7 +210,7 @@ WRONG: dict[str, tuple[Callable[[], Answering] | None, str]] = {
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("policy", ["both", "any", "none"])
 def test_one_that_is_wrong_is_named_and_not_counted(name: str, policy: str) -> None:
-    """Whatever one of two does, the note holds no line of it: two of two is missed, one of two is met, none is served."""
+    """Whatever one of two does, the note holds no line of it: two of two is missed, one of two met, none served."""
     make, answer = WRONG[name]
     network = Network(one=honest(ONE), **({} if make is None else {"two": make()}))
     asking = Asking(network, {"both": BOTH, "any": ANY, "none": NOBODY}[policy])
