@@ -23,7 +23,7 @@ VIEWS = (
     "/verdicts",
     "/verdicts?verdict=fail",
     "/policies",
-    "/policies?old=1&new=103",
+    "/policies?old=1&new=97",
     "/entry/0",
     "/entry/5",
     f"/node/{worker(2).hex()}",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from attestation.server.page.frame import document
 from attestation.server.page.html import Child, Markup, tag
-from attestation.server.page.pieces import UNCHECKED, command, entry_link, node_link, simulated, table, time
+from attestation.server.page.pieces import UNCHECKED, asking, entry_link, node_link, simulated, table, time
 from attestation.server.page.values import Logged, Status
 from attestation.tlog.jcs import JSON
 
@@ -49,16 +49,9 @@ def entry_view(status: Status, entry: Logged) -> bytes:
         ),
         _evidence(entry),
         tag("h2", "Check it on your own machine"),
-        tag("p", "With keys from your own trust file and, for a verdict, your own policy:"),
-        command(_command(status, entry)),
+        tag("p", "From a bundle of the whole log, with keys from your own trust file:"),
+        asking(f"reverify {entry.index}" if entry.kind == "attest.verdict" else f"when {entry.index}"),
     )
-
-
-def _command(status: Status, entry: Logged) -> str:
-    log = f"--log https://{status.origin} --trust trust.toml"
-    if entry.kind == "attest.verdict":
-        return f"sealbid audit reverify {entry.index} {log} --policy policy.toml"
-    return f"sealbid audit when {entry.index} {log}"
 
 
 def _node(entry: Logged) -> Markup | None:

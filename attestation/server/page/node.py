@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from attestation.server.page.frame import document
 from attestation.server.page.html import Markup, join, tag
-from attestation.server.page.pieces import command, entry_link, row, simulated, state, table, time, timeline, value
+from attestation.server.page.pieces import asking, entry_link, row, simulated, state, table, time, timeline, value
 from attestation.server.page.values import Logged, Node, Status
 from attestation.server.page.verdicts import verdict_table
 
@@ -35,7 +35,7 @@ def node_view(status: Status, node: Node, entries: Sequence[Logged]) -> bytes:
             empty="It was never revoked.",
         ),
         tag("h2", "Check it on your own machine"),
-        command(f"sealbid audit node {node.worker_id} --log https://{status.origin} --trust trust.toml"),
+        asking(f"node {node.worker_id}"),
     )
 
 

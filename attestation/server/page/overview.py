@@ -7,7 +7,7 @@ from attestation.server.page.frame import document
 from attestation.server.page.html import Child, Markup, join, tag
 from attestation.server.page.matrix import controls, limits
 from attestation.server.page.pieces import (
-    command,
+    asking,
     digest,
     entry_link,
     node_link,
@@ -39,7 +39,7 @@ def overview_view(overview: Overview) -> bytes:
         _section("policies", "Policies", policy_table(overview.policies), _link("Texts and differences", "policies")),
         _section("keys", "Keys and witnesses", _keys(overview.keys), _witnesses(status)),
         _section("exceptions", "Exceptions", _exceptions(overview)),
-        _section("controls", "Controls", controls(status.origin)),
+        _section("controls", "Controls", controls()),
         _section("limits", "What this cannot prove", limits()),
     )
 
@@ -93,7 +93,7 @@ def _status(status: Status) -> Markup:
             tag("summary", "Checkpoint, as signed"),
             tag("pre", status.checkpoint, tabindex=0, role="region", aria_label="Checkpoint"),
         ),
-        command(f"sealbid audit check --log https://{status.origin} --trust trust.toml"),
+        asking("check", "witnesses"),
     )
 
 
@@ -166,7 +166,6 @@ def _exceptions(overview: Overview) -> Markup:
         for node in overview.nodes
         for gap in node.gaps
     ]
-    origin = overview.status.origin
     return join(
         table(
             "Revocations, moves, deletions and incidents, newest first",
@@ -179,11 +178,7 @@ def _exceptions(overview: Overview) -> Markup:
         tag("h3", "Times in which a node had no valid verdict"),
         tag("ul", gaps) if gaps else tag("p", "None among the nodes above."),
         tag("p", "Receipts inside such times, and delays of logging, are counted by:"),
-        command(
-            f"sealbid audit gaps --log https://{origin} --trust trust.toml\n"
-            f"sealbid audit revocations --exposure --log https://{origin} --trust trust.toml\n"
-            f"sealbid audit uptime --log https://{origin} --trust trust.toml"
-        ),
+        asking("gaps", "revocations --exposure", "uptime"),
     )
 
 

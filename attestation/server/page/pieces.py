@@ -17,6 +17,7 @@ WIDTH = 1000
 """Of a time line, in its own units."""
 
 UNCHECKED = "not checked"
+BUNDLE = "--bundle audit.zip --trust trust.toml"
 
 
 def time(at: datetime | None) -> Markup:
@@ -74,6 +75,11 @@ def row(entry: Logged, *cells: Child) -> Markup:
     first = tag("th", entry_link(entry.index, str(entry.index)), scope="row")
     checked = tag("td", tag("span", UNCHECKED, class_="checked"))
     return tag("tr", first, checked, [tag("td", cell) for cell in cells], data_entry=entry.index)
+
+
+def asking(*questions: str) -> Markup:
+    """Commands to paste that put questions to a bundle of the log, on the auditor's own machine."""
+    return command("\n".join(f"sealbid audit {one} {BUNDLE}" for one in questions))
 
 
 def command(text: str) -> Markup:

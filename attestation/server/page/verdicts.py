@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from attestation.server.page.frame import document
 from attestation.server.page.html import Markup, join, tag
-from attestation.server.page.pieces import command, digest, row, simulated, table, value
+from attestation.server.page.pieces import asking, digest, row, simulated, table, value
 from attestation.server.page.values import Filters, Logged, Status, Verdicts
 
 HEADS = ("Entry", "This browser", "At", "Node", "Provider", "Policy", "Verdict", "Reasons", "Valid until")
@@ -22,7 +22,7 @@ def verdicts_view(status: Status, filters: Filters, found: Verdicts) -> bytes:
         verdict_table("Verdicts, newest first", found.rows),
         _more(filters, found),
         tag("p", "The same from the log itself, on your own machine:"),
-        command(f"sealbid audit population --log https://{status.origin} --trust trust.toml"),
+        asking("population", "refusals"),
     )
 
 

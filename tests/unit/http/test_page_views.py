@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from html.parser import HTMLParser
 
+import click
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typing_extensions import override
@@ -23,6 +24,7 @@ from attestation.tlog.cosignature import CosignatureSigner
 from attestation.tlog.note import parse_note
 from attestation.tlog.policy import parse_witness_policy
 from attestation.tlog.store import NewEntry, StoredEntry
+from sealbid.commands.audit import audit
 from tests.support.audit_log import BEGAN, HOUR, filled, judged, now_of, page_of, worker
 from tests.support.log import MemoryHeadStore, MemoryLogStore, new_log, open_log, refusal
 
@@ -349,6 +351,21 @@ def test_script_and_style_cannot_end_early() -> None:
     """They stand inside the document, so nothing in them may close their element."""
     for name in ("page.js", "page.css"):
         assert re.search(r"</|<!--", asset(name)) is None
+
+
+@pytest.mark.parametrize("path", ["", "/verdicts", "/policies", "/entry/0", "/entry/5", f"/node/{worker(3).hex()}"])
+def test_every_command_on_the_page_can_be_pasted(page: AuditPage, path: str) -> None:
+    """It is a command of this version, with arguments and options that it takes."""
+    texts = outline(shown(page, path, old="1", new="97")).texts
+    pasted = [line.split() for text in texts for line in text.splitlines() if line.startswith("sealbid audit ")]
+    assert pasted
+    for words in pasted:
+        if "--trust" not in words and words[2] != "policy":
+            words += ["--bundle", "audit.zip", "--trust", "trust.toml"]  # as the note below the controls says
+        command, rest = audit.commands[words[2]], words[3:]
+        if isinstance(command, click.Group):
+            command, rest = command.commands[rest[0]], rest[1:]
+        command.make_context("audit", rest).close()
 
 
 def test_views_wait_for_their_turn_and_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
