@@ -190,6 +190,22 @@ def gateway(bundle: Path, trust: Path, as_json: bool) -> None:
     answer(bundle, trust, as_json, ask)
 
 
+@question("A framework's controls, answered.", "report --framework soc2")
+@click.option(
+    "--framework",
+    required=True,
+    type=click.Choice(["soc2", "iso27001", "hipaa", "gdpr", "aiact", "pci"]),
+    help="Whose controls are asked.",
+)
+def report(bundle: Path, trust: Path, as_json: bool, framework: str) -> None:
+    """Ask every question that a framework's controls on audit records come down to, and say which controls hold."""
+    from attestation.audit.questions.report import Framework
+    from attestation.audit.questions.report import report as ask
+
+    now = datetime.now(UTC)
+    answer(bundle, trust, as_json, lambda found: ask(found, Framework(framework), now=now), quorum=False)
+
+
 @click.command(
     short_help="Do two auditors see the same log?",
     epilog="""\b
@@ -253,5 +269,6 @@ QUESTIONS = (
     uptime,
     privacy,
     gateway,
+    report,
     compare,
 )

@@ -14,8 +14,11 @@ from sealbid.commands.audit_log_questions import QUESTIONS
 from tests.support.audit_bundles import exported, unlisted_machine
 from tests.support.worlds import Machine, World, world
 
+HEAVY = ("grpc", "sqlmodel", "sqlalchemy", "pydantic", "sqlite3")
 OF_A_BUNDLE = sorted(
-    (command.name or "") for command in QUESTIONS if command.name not in ("compare", "node", "reverify", "when")
+    (command.name or "")
+    for command in QUESTIONS
+    if command.name not in ("compare", "node", "report", "reverify", "when")
 )
 
 
@@ -80,6 +83,17 @@ def test_a_node_and_a_visit(files: list[str], lived: World) -> None:
     assert run("when", "0", *files)[0] == 20
 
 
+@pytest.mark.parametrize("framework", ["soc2", "iso27001", "hipaa", "gdpr", "aiact", "pci"])
+def test_a_report(framework: str, files: list[str]) -> None:
+    """Each framework's controls are answered with the command behind each answer."""
+    code, out, err = run("report", "--framework", framework, *files, "--json")
+    found: dict[str, Any] = json.loads(out)
+    assert (err, found["exit"]) == ("", code)
+    assert {fact["question"].split()[2] for fact in found["facts"]} <= {command.name for command in QUESTIONS} | {
+        "fsck"
+    }
+
+
 def test_a_bundle_that_does_not_verify_is_not_asked(files: list[str], tmp_path: Path) -> None:
     """No question is answered from a bundle with a wrong byte; the reason and status are those of the refusal."""
     data = bytearray(Path(files[1]).read_bytes())
@@ -87,3 +101,38 @@ def test_a_bundle_that_does_not_verify_is_not_asked(files: list[str], tmp_path: 
     (tmp_path / "audit.zip").write_bytes(data)
     code, out, _ = run("population", "--bundle", str(tmp_path / "audit.zip"), *files[2:], "--json")
     assert (code, json.loads(out)["reason"]) == (30, "MALFORMED")
+
+
+def test_no_question_needs_grpc_a_database_or_a_settings_framework(files: list[str]) -> None:
+    """An interpreter that refuses to import them answers every question of a bundle all the same."""
+    note = str(Path(files[1]).parent / "last.note")
+    plain = [[name, *files] for name in OF_A_BUNDLE]
+    more = [
+        ["verify", files[1], *files[2:]],
+        ["node", "00" * 32, *files],
+        ["when", "1", *files],
+        ["reverify", "3", *files],
+        ["report", "--framework", "soc2", *files],
+        ["compare", note, note, *files[2:]],
+    ]
+    script = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {HEAVY!r} or name == "google.protobuf":
+            print("imported", name)
+sys.meta_path.insert(0, Refuse())
+from sealbid.__main__ import main
+for arguments in {[*plain, *more]!r}:
+    sys.argv = ["sealbid", "audit", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        print("exit", ended.code)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in done.stdout.splitlines() if line.startswith("imported")] == []
+    codes = [line for line in done.stdout.splitlines() if line.startswith("exit")]
+    assert len(codes) == len(plain) + len(more)
+    assert set(codes) <= {"exit 0", "exit 10", "exit 20"}
