@@ -4,7 +4,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -73,7 +73,7 @@ def export(
         else StoredLog.sqlite(_in(registry_dir, LOG_DATABASE), root.origin)
     )
     archive = None if without_evidence or registry_dir is None else StoredArchive(_in(registry_dir, STORE_DATABASE))
-    with _made(output) as file:
+    with closing(stored), closing(archive) if archive else nullcontext(), _made(output) as file:
         done = export_bundle(
             file,
             trust=root,

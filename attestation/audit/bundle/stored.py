@@ -34,6 +34,7 @@ class StoredLog:
         with _reading(engine) as connection:
             row = connection.execute(text(_HEAD), {"origin": origin}).one_or_none()
         if row is None or row.checkpoint is None:
+            engine.dispose()
             raise SettingsError(f"database has no published log {origin}")
         self._log = int(row.id)
         self.note = bytes(row.checkpoint)
