@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How verdicts are written into the evidence log: what was judged, by what, and what came out (docs/spec.md, 10.4).
 
-A refusal is written with as much as could be read. Texts a sender chose (evidence formats, collateral kinds) enter only
-if they are plain names, so that nobody writes a message into the log; hardware identities enter only as HMACs.
+A refusal is written with as much as could be read. Texts a sender chose enter only if they are plain names (evidence
+formats) or names of ours (collateral kinds), so that nobody writes a message into the log; hardware identities enter
+only as HMACs. Whatever a sender presents, its verdict fits an entry: nobody keeps a refusal out of the log.
 """
 
 import re
@@ -17,6 +18,7 @@ from attestation.binding import Profile
 from attestation.bundle import EvidenceBundle
 from attestation.claims import Claims, ComponentID
 from attestation.codec.labels import hmac_sha256, label, lp, sha256
+from attestation.collateral.kinds import KINDS
 from attestation.errors import Reason
 from attestation.registry.store import Moved
 from attestation.tlog import entry as entries
@@ -24,15 +26,20 @@ from attestation.tlog import jcs
 from attestation.tlog.entry import Blob, Entry, PolicyRef, VerifierRef
 from attestation.verify import VerifiedBundle
 
-# An entry has at most 16 KiB. The whole bundle's digest stands first, so parts beyond these are still committed to.
+# What a verdict always states has these limits, and fits an entry together. The pieces of the bundle are named after it
+# as far as they fit, evidence first; the whole bundle's digest stands before them, so the others are committed to too.
 MAX_ENGINES: Final = 64
 MAX_PLATFORMS: Final = 32
+MAX_REASONS: Final = 32
+"""All of them stand in the findings, whose digest is in the entry."""
+
 MAX_EVIDENCE_BLOBS: Final = 12
 MAX_COLLATERAL_BLOBS: Final = 16
 MAX_CHALLENGE_BYTES: Final = 512
 MAX_FINDINGS: Final = 256
 MAX_FINDING_TEXT: Final = 1024
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
+_UNNAMED: Final = "unnamed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,32 +66,38 @@ def verdict_entry(
 ) -> Entry:
     """The `attest.verdict` entry: a pass with `valid_until`, or a refusal with `reasons` and its `findings_json`."""
     named = _verified_fields(verified) if verified is not None else {}
-    return entries.attest_verdict(
-        provider=provider,
-        provider_id=provider_id,
-        audience=judge.audience,
-        evidence=[*_evidence(bundle), *([_blob("findings", findings)] if findings else [])],
-        collateral=[
-            Blob(type=_name(part.kind), sha256=part.sha256, size=len(part.data))
-            for part in bundle.collateral[:MAX_COLLATERAL_BLOBS]
-        ],
-        policy=PolicyRef(
-            id=judge.policy.id,
-            version=judge.policy.version,
-            sha256=judge.policy.sha256,
-            profile=judge.policy.profile.value,
-        ),
-        verifier=judge.verifier,
-        passed=valid_until is not None,
-        # Under a development policy the whole verdict is worth nothing, whatever was presented.
-        simulated=judge.policy.profile is Profile.DEVELOPMENT or (verified is not None and verified.claims.simulated),
-        reasons=list(dict.fromkeys(reason.value for reason in reasons)),
-        challenge=bundle.challenge if len(bundle.challenge) <= MAX_CHALLENGE_BYTES else None,
-        platforms=platforms[:MAX_PLATFORMS],
-        valid_until=valid_until,
-        at=at,
-        **named,  # type: ignore[arg-type]
-    )
+    whole, told = _blob("bundle", bundle.encode()), [_blob("findings", findings)] if findings else []
+
+    def written(evidence: Sequence[Blob], collateral: Sequence[Blob]) -> Entry:
+        return entries.attest_verdict(
+            provider=provider,
+            provider_id=provider_id,
+            audience=judge.audience,
+            evidence=[whole, *evidence, *told],
+            collateral=collateral,
+            policy=PolicyRef(
+                id=judge.policy.id,
+                version=judge.policy.version,
+                sha256=judge.policy.sha256,
+                profile=judge.policy.profile.value,
+            ),
+            verifier=judge.verifier,
+            passed=valid_until is not None,
+            # Under a development policy the whole verdict is worth nothing, whatever was presented.
+            simulated=judge.policy.profile is Profile.DEVELOPMENT
+            or (verified is not None and verified.claims.simulated),
+            reasons=list(dict.fromkeys(reason.value for reason in reasons))[:MAX_REASONS],
+            challenge=bundle.challenge if len(bundle.challenge) <= MAX_CHALLENGE_BYTES else None,
+            platforms=platforms[:MAX_PLATFORMS],
+            valid_until=valid_until,
+            at=at,
+            **named,  # type: ignore[arg-type]
+        )
+
+    room = entries.MAX_ENTRY_BYTES - len(written((), ()).encoded)
+    evidence, room = _fitting(_evidence(bundle), room)
+    collateral, _ = _fitting(_collateral(bundle), room)
+    return written(evidence, collateral)
 
 
 def findings_json(findings: Sequence[Finding]) -> bytes:
@@ -93,10 +106,10 @@ def findings_json(findings: Sequence[Finding]) -> bytes:
         {
             "findings": [
                 {
-                    "field": finding.field[:MAX_FINDING_TEXT],
-                    "got": finding.got[:MAX_FINDING_TEXT],
-                    "want": finding.want[:MAX_FINDING_TEXT],
-                    "remedy": finding.remedy[:MAX_FINDING_TEXT],
+                    "field": _text(finding.field),
+                    "got": _text(finding.got),
+                    "want": _text(finding.want),
+                    "remedy": _text(finding.remedy),
                     "reason": finding.reason.value,
                 }
                 for finding in findings[:MAX_FINDINGS]
@@ -126,12 +139,27 @@ def platform_mac(identity_key: bytes, identity: ComponentID) -> bytes:
 
 
 def _evidence(bundle: EvidenceBundle) -> list[Blob]:
-    whole = _blob("bundle", bundle.encode())
-    parts = [
+    return [
         Blob(type=f"{part.kind.value}/{_name(part.format)}", sha256=part.sha256, size=len(part.data))
         for part in bundle.evidence[:MAX_EVIDENCE_BLOBS]
     ]
-    return [whole, *parts]
+
+
+def _collateral(bundle: EvidenceBundle) -> list[Blob]:
+    return [
+        Blob(type=part.kind if part.kind in KINDS else _UNNAMED, sha256=part.sha256, size=len(part.data))
+        for part in bundle.collateral[:MAX_COLLATERAL_BLOBS]
+    ]
+
+
+def _fitting(blobs: Sequence[Blob], room: int) -> tuple[Sequence[Blob], int]:
+    """As many of `blobs`, from the first on, as fit into `room` bytes of an entry, and what is left of it."""
+    for count, blob in enumerate(blobs):
+        size = len(jcs.encode({"type": blob.type, "sha256": blob.sha256.hex(), "size": blob.size})) + len(",")
+        if size > room:
+            return blobs[:count], room
+        room -= size
+    return blobs, room
 
 
 def _blob(kind: str, data: bytes) -> Blob:
@@ -167,4 +195,9 @@ def claim_texts(claims: Claims) -> dict[str, str]:
 
 
 def _name(text: str) -> str:
-    return text if _NAME.fullmatch(text) else "unnamed"
+    return text if _NAME.fullmatch(text) else _UNNAMED
+
+
+def _text(text: str) -> str:
+    # A finding may quote what was sent, and a lone surrogate has no encoding.
+    return text[:MAX_FINDING_TEXT].encode("utf-8", "backslashreplace").decode()

@@ -38,9 +38,9 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "simulated": ("attestation/simulated",),
     "bundle": ("attestation/verify.py",),
     "policy": ("attestation/appraisal",),
-    "registry": tuple(
-        f"attestation/registry/{name}.py"
-        for name in ("registry", "judging", "activation", "enrolment", "gateways", "rates")
+    "registry": (
+        *(f"attestation/registry/{name}.py" for name in ("registry", "judging", "activation", "enrolment", "gateways")),
+        "attestation/rates.py",
     ),
 }
 FOLDERS = {
