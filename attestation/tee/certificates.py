@@ -13,10 +13,12 @@ import base64
 import binascii
 import re
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from threading import RLock
 from typing import Final
 
 from cryptography import x509
@@ -25,7 +27,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from attestation.errors import CollateralUnavailable, MalformedEvidence, NotGenuine, Reason
@@ -37,6 +38,7 @@ MAX_CRL_BYTES: Final = 4 << 20
 MAX_RSA_BITS: Final = 4096
 """No vendor's keys are larger, and one check under the largest the library takes costs four milliseconds."""
 
+_FILTERS: Final = RLock()
 _SKEW: Final = timedelta(minutes=5)
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _UNREADABLE: Final = (
@@ -91,16 +93,24 @@ class VerifiedChain:
             raise NotGenuine(Reason.CERTIFICATE_EXPIRED, f"{self.name} chain is {got}, want valid at {now:%Y-%m-%d}")
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the library's warnings: every AMD VCEK has serial number 0, of which it warns, as it does of odd names.
+
+    Filters are the whole process's, so one thread at a time sets and restores them.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
 def read_certificate(der: bytes, name: str) -> x509.Certificate:
     """One DER certificate of at most 16 KiB. Raises `MalformedEvidence` for anything else, also for bytes after it, and
     UNSUPPORTED for a key of another type than RSA and EC, or larger than any vendor's."""
     if not 0 < len(der) <= MAX_CERTIFICATE_BYTES:
         raise _malformed(name, f"{len(der)} bytes", f"1..{MAX_CERTIFICATE_BYTES}")
     try:
-        with warnings.catch_warnings():
-            # Every AMD VCEK has serial number 0, of which the library warns on each load; of odd names it warns too.
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            warnings.simplefilter("ignore", UserWarning)
+        with quietly():
             certificate = x509.load_der_x509_certificate(der)
             key = _read_lazy_parts(certificate)
     except _UNREADABLE as error:
@@ -164,8 +174,7 @@ def read_crl(der: bytes, name: str) -> x509.CertificateRevocationList:
     if not 0 < len(der) <= MAX_CRL_BYTES:
         raise _malformed(name, f"{len(der)} bytes", f"1..{MAX_CRL_BYTES}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of odd names
+        with quietly():
             crl = x509.load_der_x509_crl(der)
             _ = crl.extensions, crl.last_update_utc, crl.next_update_utc  # parsed when they are asked for
             issuer = crl.issuer

@@ -10,7 +10,6 @@ never end. NVIDIA answers for the BROM certificate and those above it; its answe
 """
 
 import hashlib
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +24,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from attestation.errors import MalformedEvidence, NotGenuine, Reason
-from attestation.tee.certificates import der_of, is_plain, read_certificate
+from attestation.tee.certificates import der_of, is_plain, quietly, read_certificate
 
 MAX_RESPONSE_BYTES: Final = 16 << 10
 MAX_CERTIFICATES: Final = 4
@@ -56,8 +55,7 @@ class StoredResponse:
             response = ocsp.load_der_ocsp_response(der)
             if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
                 raise _malformed(response.response_status.name.lower(), "successful")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of odd names
+            with quietly():
                 _check_form(response)
             this_update, next_update = response.this_update_utc, response.next_update_utc
         except UnsupportedAlgorithm:
