@@ -19,14 +19,20 @@ from attestation.errors import Reason
 
 def appraise(claims: Claims, policy: AppraisalPolicy, now: datetime) -> list[Finding]:
     """Every finding against `claims` under `policy` at `now`; empty when acceptable."""
-    return [
-        *_profile(claims, policy),
-        *(finding for part in claims.parts() for finding in appraise_part(part, policy)),
-        *topology(claims.devices, policy),
-        *_code(claims, policy),
-        *_age(claims, policy, now),
-        *_suites(claims, policy),
-    ]
+    parts = (finding for part in claims.parts() for finding in appraise_part(part, policy))
+    return [*_profile(claims, policy), *parts, *_together(claims, policy, now)]
+
+
+def appraise_whole(claims: Claims, policy: AppraisalPolicy, now: datetime) -> list[Finding]:
+    """The findings of `appraise` that concern no single piece of evidence; `appraise_part` gives the others."""
+    return [*_profile(claims, policy), *_together(claims, policy, now)]
+
+
+def _together(claims: Claims, policy: AppraisalPolicy, now: datetime) -> Iterator[Finding]:
+    yield from topology(claims.devices, policy)
+    yield from _code(claims, policy)
+    yield from _age(claims, policy, now)
+    yield from _suites(claims, policy)
 
 
 def _profile(claims: Claims, policy: AppraisalPolicy) -> Iterator[Finding]:

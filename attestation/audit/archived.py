@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from attestation.appraisal.appraise import appraise
+from attestation.appraisal.appraise import appraise_whole
+from attestation.appraisal.part import appraise_part
+from attestation.appraisal.policy import AppraisalPolicy
 from attestation.audit.judgement import (
     OF_PARTS,
     Part,
@@ -44,8 +46,8 @@ def audit_archived(name: str, data: bytes, given: Sequence[Collateral], question
     except AttestationError as error:
         remarks = [of_error(error)]
     else:
-        parts = tuple(_parts(name, bundle, verified))
-        remarks = of_findings(appraise(verified.claims, question.policy, question.now))
+        parts = tuple(_parts(name, bundle, verified, question.policy))
+        remarks = of_findings(appraise_whole(verified.claims, question.policy, question.now))
     return Verdict(
         subject=name,
         policy=question.policy,
@@ -70,19 +72,19 @@ def _verified(data: bytes, given: Sequence[Collateral], question: Question) -> t
     return bundle, verify_bundle(whole, audience=audience, verifiers=verifiers, now=question.now)
 
 
-def _parts(name: str, bundle: EvidenceBundle, verified: VerifiedBundle) -> Sequence[Part]:
+def _parts(name: str, bundle: EvidenceBundle, verified: VerifiedBundle, policy: AppraisalPolicy) -> Sequence[Part]:
     cpus = [evidence for evidence in bundle.evidence if evidence.kind not in DEVICE_KINDS]
     devices = [evidence for evidence in bundle.evidence if evidence.kind in DEVICE_KINDS]
     said = zip((*cpus, *devices), verified.claims.parts(), strict=True)  # claims come in this order
-    return [_part(f"{name}#{place}", *one) for place, one in enumerate(said)]
+    return [_part(f"{name}#{place}", *one, policy) for place, one in enumerate(said)]
 
 
-def _part(name: str, evidence: Evidence, claims: EvidenceClaims) -> Part:
+def _part(name: str, evidence: Evidence, claims: EvidenceClaims, policy: AppraisalPolicy) -> Part:
     return Part(
         name=name,
         kind=evidence.kind.value,
         format=evidence.format,
         sha256=evidence.sha256,
         claims=claims,
-        remarks=(),
+        remarks=tuple(of_findings(appraise_part(claims, policy))),
     )

@@ -11,17 +11,14 @@ never identities of machines.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from attestation.appraisal.appraise import appraise
-from attestation.appraisal.finding import Finding
-from attestation.appraisal.part import appraise_part
 from attestation.appraisal.policy import AppraisalPolicy
 from attestation.appraisal.reference import Unchecked
-from attestation.claims import DEVICE_KINDS, Claims, EvidenceClaims, TEEKind
+from attestation.claims import DEVICE_KINDS, EvidenceClaims, TEEKind
 from attestation.errors import Reason
 from attestation.facts.vocabularies import VOCABULARIES
 from attestation.results.ear import EAR, NONCE_BYTES, Appraisal, ClaimsMap
@@ -47,21 +44,6 @@ class Appraised:
     kind: TEEKind
     claims: EvidenceClaims | None
     notes: tuple[Note, ...]
-
-
-def appraised_parts(claims: Claims, policy: AppraisalPolicy, now: datetime) -> tuple[list[Appraised], list[Note]]:
-    """Every part of a genuine presentation with what stands against it, and what stands against the whole."""
-    parts = [
-        Appraised(kind=part.kind, claims=part, notes=notes_of(appraise_part(part, policy))) for part in claims.parts()
-    ]
-    of_parts = Counter(note for part in parts for note in part.notes)
-    of_whole = Counter(notes_of(appraise(claims, policy, now))) - of_parts
-    return parts, list(of_whole.elements())
-
-
-def notes_of(findings: Iterable[Finding]) -> tuple[Note, ...]:
-    """Findings as notes."""
-    return tuple(Note(reason=finding.reason, text=finding.text) for finding in findings)
 
 
 def result_of(
@@ -126,7 +108,7 @@ def _appraisal(part: Appraised, policy: AppraisalPolicy) -> Appraisal:
         claims = _attester_claims(part.claims)
         nonce = part.claims.slot if len(part.claims.slot) in NONCE_BYTES else b""
     status = status_of(vector, reasons)
-    if part.kind is TEEKind.SIMULATED:
+    if part.kind is TEEKind.SIMULATED or policy.simulated:
         status = Tier.CONTRAINDICATED  # whatever a development policy accepts, it protects nothing
     return Appraisal(
         status=status,

@@ -21,8 +21,6 @@ from attestation.results import eat_cbor
 from attestation.results.eat_cbor import Item, Key
 from attestation.tee.strict_json import read_json
 
-MEDIA_TYPE_CBOR: Final = "application/cmw+cbor"
-MEDIA_TYPE_JSON: Final = "application/cmw+json"
 REFERENCE_VALUES, ENDORSEMENTS, EVIDENCE, RESULTS = 1, 2, 4, 8
 MAX_CMW_BYTES: Final = 32 << 20
 MAX_MEMBERS: Final = 256

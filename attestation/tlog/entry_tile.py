@@ -15,7 +15,6 @@ from attestation.tlog.merkle import leaf_hash
 from attestation.tlog.tile import WIDTH, EntryTile, split_hashes
 
 MAX_LEAF_BYTES: Final = (1 << 16) - 1
-MAX_ENTRY_TILE_BYTES: Final = WIDTH * (2 + MAX_LEAF_BYTES)
 
 
 def encode_entries(entries: Sequence[bytes]) -> bytes:

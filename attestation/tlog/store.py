@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Protocol
 
 from attestation.errors import SealbidError
 
@@ -93,9 +93,6 @@ class LogState:
     frozen_at: datetime | None = None
     keep_until: datetime | None = None
     deleted_at: datetime | None = None
-
-
-TICKET_BYTES: Final = 16
 
 
 class LogStore(Protocol):

@@ -6,7 +6,7 @@ from collections import Counter
 
 from attestation.errors import Reason
 from tests.conformance.expectations import Case, bundles, cases, listed, policies
-from tests.support.evidence_files import vector, vectors_folder
+from tests.support.vectors import vector, vectors_folder
 
 COLUMNS = (True, False, "undecided", "n/a")
 NOT_EVIDENCE = "log/"

@@ -17,7 +17,7 @@ from attestation.tee.tpm.attest import read_quote
 from attestation.verifiers import verifiers_for
 from tests.conformance.expectations import Bundle, Case, Column, Listed, bundles, cases, listed
 from tests.conformance.policies import policy_named
-from tests.support.evidence_files import vector, vectors_folder
+from tests.support.vectors import vector, vectors_folder
 
 SHOWN: dict[Answer, Column] = {
     Answer.YES: True,

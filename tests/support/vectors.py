@@ -33,3 +33,13 @@ def vector_files(*parts: str, pattern: str = "**/*.json") -> list[Path]:
     found = sorted(vectors(*parts).glob(pattern))
     assert found, f"no {pattern} under {'/'.join(parts)}"
     return found
+
+
+def vectors_folder() -> Path:
+    """The folder of all vectors."""
+    return vectors("INDEX.json").parent
+
+
+def vector(path: str) -> bytes:
+    """The bytes of one vector file, by its path in the folder."""
+    return vectors(*path.split("/")).read_bytes()

@@ -22,7 +22,6 @@ ALG_RSAES: Final = 0x0015
 ALG_RSAPSS: Final = 0x0016
 ALG_ECDSA: Final = 0x0018
 ALG_ECC: Final = 0x0023
-ALG_CFB: Final = 0x0043
 
 SCHEMES: Final[Mapping[int, str]] = MappingProxyType({ALG_RSASSA: "rsassa", ALG_RSAPSS: "rsapss", ALG_ECDSA: "ecdsa"})
 HASHES: Final[Mapping[int, str]] = MappingProxyType({0x000B: "sha256", 0x000C: "sha384", 0x000D: "sha512"})

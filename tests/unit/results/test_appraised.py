@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole appraisal becomes one result: a submodule per part, findings in words, and no machine's identity in it."""
 
-from dataclasses import replace
-
 import pytest
 
-from attestation.binding import Profile, SuiteID
-from attestation.claims import Claims, EvidenceClaims, TEEKind
+from attestation.appraisal.policy import read_policy
+from attestation.claims import EvidenceClaims, TEEKind
 from attestation.errors import MalformedEvidence, Reason
-from attestation.results.appraised import Appraised, Note, appraised_parts, policy_id, result_of
+from attestation.results.appraised import Appraised, Note, policy_id, result_of
 from attestation.results.ear import EAR
 from attestation.results.trust import Tier, TrustClaim
-from attestation.verify import verify_bundle
 from tests.support.ears import NOW, SERIAL, claims
-from tests.support.worlds import ORIGIN, SIMULATED, Machine, development_policy, world
+from tests.support.worlds import policy_bytes
 
-POLICY = development_policy()
+POLICY = read_policy(policy_bytes("recorded-evidence"))
 FAILED = Note(reason=Reason.SIGNATURE_INVALID, text="tdx quote signature does not verify, want one that does")
 
 
@@ -89,33 +86,3 @@ def test_a_relying_partys_nonce_is_echoed() -> None:
     assert result(part(), nonce=b"12345678").nonce == b"12345678"
     with pytest.raises(MalformedEvidence):
         result(part(), nonce=b"1234567")
-
-
-def test_a_registered_workers_appraisal_becomes_a_result() -> None:
-    """From the registry's claims; simulated evidence is contraindicated though a development policy accepts it."""
-    here = world()
-    presented = here.admit(Machine())
-    verified = verify_bundle(presented.bundle, audience=ORIGIN, verifiers=SIMULATED, now=here.clock.now)
-    parts, whole = appraised_parts(verified.claims, here.policy, here.clock.now)
-    assert whole == []
-    got = result(*parts)
-    assert got.status is Tier.CONTRAINDICATED
-    assert got.submods["cpu"].attester_claims["kind"] == "simulated"
-
-
-def test_findings_are_told_apart_by_what_they_concern() -> None:
-    """What stands against a part is the part's; the profile, engines and age are the whole's."""
-    whole = Claims(
-        cpu=claims(TEEKind.SIMULATED, debug=True, facts={}),
-        devices=(),
-        profile=Profile.PRODUCTION,
-        purpose="worker",
-        suites=(SuiteID.MLKEM768_X25519,),
-        engines=(),
-        config_sha256=bytes(32),
-        challenged=NOW,
-    )
-    parts, rest = appraised_parts(replace(whole), POLICY, NOW)
-    assert Reason.DEBUG_REFUSED in {note.reason for note in parts[0].notes}
-    assert Reason.DEBUG_REFUSED not in {note.reason for note in rest}
-    assert Reason.POLICY_REFUSED in {note.reason for note in rest}
